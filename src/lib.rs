@@ -1,0 +1,4 @@
+//! The quorate node: the only async code, the only SQL and the only host clock of the project.
+
+pub mod log;
+pub mod replica;

@@ -1,0 +1,41 @@
+//! The agreed log: entries, their codec, and the stores that hold them.
+//!
+//! This module moves entries; it knows neither the machine nor the network. A [`Log`] is safe by itself: an append is
+//! built from its predecessor row, which must be of the appender's own term, so a sequencer that was replaced cannot
+//! append (the log fences itself). The lease only decides who should try.
+
+pub mod entry;
+mod store;
+
+pub use entry::{Entry, Grant, Input, InputId, Payload};
+pub use store::{Appended, Head, Lease, Log, LogError, NewRow, Row};
+
+use serde::{Deserialize, Serialize};
+
+/// Position of an entry in the log. 0 is the genesis entry.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Index(pub u64);
+
+/// One reign of one sequencer. Terms only grow; the genesis entry has term 0.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Term(pub u64);
+
+/// Which node: its position in the cluster's list of nodes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct NodeId(pub u16);
+
+/// Guest time in nanoseconds since the UNIX epoch, fixed by the log; never goes backwards, across terms too.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct AgreedTime(pub u64);
+
+/// BLAKE3 over the predecessor's chain hash and this entry: an entry fits exactly one history.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+pub struct Chain(pub [u8; 32]);
+
+impl Index {
+    /// The position after this one.
+    #[must_use]
+    pub fn next(self) -> Index {
+        Index(self.0 + 1)
+    }
+}

@@ -5,4 +5,6 @@
 //! the same entries are equal bit for bit, which [`Machine::digest`] shows.
 
 mod contract;
+pub mod devices;
+
 pub use contract::*;

@@ -1,0 +1,44 @@
+# The commands of the project: the same for people and for CI (.ci/run).
+#   make demo    the main job on the embedded store      make test    all tests
+#   make bench   the figures, target/bench.json          make check   format, lints, licences, docs
+#   make soak    long simulations: SEEDS=n               make guests  only build the guests' software
+# Each installs what it misses when it runs as root on Debian (tests/install); otherwise it says what is missing.
+
+CARGO ?= cargo
+SEEDS ?= 2000
+# nextest where it is installed; plain cargo test otherwise, end-to-end tests one at a time
+NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
+
+.PHONY: demo test bench check soak guests install-build install-test
+
+demo: guests
+	$(CARGO) run --release --quiet -- demo $(DEMO)
+
+guests: install-build
+	tests/guests/build
+
+test: guests install-test
+ifeq ($(NEXTEST),yes)
+	$(CARGO) nextest run --release --workspace --config-file tests/nextest.toml
+else
+	$(CARGO) test --release --workspace -- --test-threads=1
+endif
+	$(CARGO) test --release --workspace --doc --quiet
+
+bench: guests install-test
+	$(CARGO) bench --bench figures
+
+check: install-build
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --workspace --all-targets -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps --document-private-items
+	$(CARGO) test --release --quiet --test licences
+
+soak: guests install-test
+	QUORATE_SEEDS=$(SEEDS) $(CARGO) test --release --test simulation -- --nocapture
+
+install-build:
+	@tests/install build
+
+install-test:
+	@tests/install test

@@ -19,12 +19,13 @@ pub struct InputId {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Payload {
     /// From the origin's TAP: an IPv4 packet (mode `nat`) or an Ethernet frame (mode `l2`).
-    Frame(Vec<u8>),
+    Frame(#[serde(with = "super::octets")] Vec<u8>),
     /// Typed at a console: bytes for a serial port.
     Serial {
         /// Which port of the board, from 0.
         port: u8,
         /// The bytes.
+        #[serde(with = "super::octets")]
         bytes: Vec<u8>,
     },
     /// The operator's reset button.

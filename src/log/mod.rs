@@ -4,10 +4,15 @@
 //! built from its predecessor row, which must be of the appender's own term, so a sequencer that was replaced cannot
 //! append (the log fences itself). The lease only decides who should try.
 
+pub mod codec;
 pub mod entry;
+pub mod memory;
+mod octets;
 mod store;
 
+pub use codec::{CodecError, ENTRY_BYTES_MAX, INPUT_BYTES_MAX, INPUTS_MAX};
 pub use entry::{Entry, Grant, Input, InputId, Payload};
+pub use memory::Memory;
 pub use store::{Appended, Head, Lease, Log, LogError, NewRow, Row};
 
 use serde::{Deserialize, Serialize};
@@ -38,4 +43,19 @@ impl Index {
     pub fn next(self) -> Index {
         Index(self.0 + 1)
     }
+}
+
+/// `rows` read from `from` on, up to the first position that is missing.
+fn before_hole(from: Index, mut rows: Vec<Row>) -> Vec<Row> {
+    let whole = rows
+        .iter()
+        .zip(from.0..)
+        .take_while(|(row, index)| row.index.0 == *index)
+        .count();
+    rows.truncate(whole);
+    rows
+}
+
+fn no_genesis() -> LogError {
+    LogError::Schema("this machine's log is empty: no genesis entry".to_owned())
 }

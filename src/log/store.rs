@@ -33,7 +33,7 @@ pub struct Head {
 }
 
 /// The lease row as last written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Lease {
     /// Highest term taken so far; 0: nobody yet.
     pub term: Term,
@@ -91,7 +91,8 @@ pub trait Log: Send + Sync + 'static {
     fn head(&self) -> impl Future<Output = Result<Head, LogError>> + Send;
     /// The lease and the last row in one statement: what a follower looks at as its safety net.
     fn watch(&self) -> impl Future<Output = Result<(Lease, Head), LogError>> + Send;
-    /// Take the lease if it still reads (`seen.term`, `seen.renewal`). `None`: somebody else was faster.
+    /// Take the lease if it still reads (`seen.term`, `seen.renewal`). `None`: somebody else was faster. Asking again
+    /// (the first answer was lost) gives the same term for as long as nobody took the next.
     fn take(
         &self,
         seen: Lease,

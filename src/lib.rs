@@ -1,4 +1,5 @@
 //! The quorate node: the only async code, the only SQL and the only host clock of the project.
 
 pub mod log;
+pub mod peers;
 pub mod replica;

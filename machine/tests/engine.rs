@@ -42,24 +42,36 @@ fn icount(engine: &Unicorn<()>) -> u64 {
 
 fn set_icount(engine: &Unicorn<()>, count: u64) {
     // SAFETY: as in `icount`.
-    assert_eq!(unsafe { sys::uc_icount_write(engine.get_handle(), count) }, sys::uc_error::OK);
+    assert_eq!(
+        unsafe { sys::uc_icount_write(engine.get_handle(), count) },
+        sys::uc_error::OK
+    );
 }
 
 fn set_limit(engine: &Unicorn<()>, limit: u64) {
     // SAFETY: as in `icount`.
-    assert_eq!(unsafe { sys::uc_icount_limit(engine.get_handle(), limit) }, sys::uc_error::OK);
+    assert_eq!(
+        unsafe { sys::uc_icount_limit(engine.get_handle(), limit) },
+        sys::uc_error::OK
+    );
 }
 
 fn waiting(engine: &Unicorn<()>) -> bool {
     let mut waiting = false;
     // SAFETY: as in `icount`.
-    assert_eq!(unsafe { sys::uc_waiting(engine.get_handle(), &mut waiting) }, sys::uc_error::OK);
+    assert_eq!(
+        unsafe { sys::uc_waiting(engine.get_handle(), &mut waiting) },
+        sys::uc_error::OK
+    );
     waiting
 }
 
 fn set_pending(engine: &Unicorn<()>, priority: i32) {
     // SAFETY: as in `icount`.
-    assert_eq!(unsafe { sys::uc_v7m_set_pending(engine.get_handle(), priority) }, sys::uc_error::OK);
+    assert_eq!(
+        unsafe { sys::uc_v7m_set_pending(engine.get_handle(), priority) },
+        sys::uc_error::OK
+    );
 }
 
 #[test]
@@ -112,12 +124,18 @@ fn exclusive_monitor_moves_to_another_engine() {
     let after_wfi = first.reg_read(A::PC).unwrap() | 1;
     for (with_monitor, strex_result) in [(true, 0), (false, 1)] {
         let mut second = m3(&code);
-        let copied = [A::R0, A::R1].into_iter().chain(monitor.into_iter().filter(|_| with_monitor));
+        let copied = [A::R0, A::R1]
+            .into_iter()
+            .chain(monitor.into_iter().filter(|_| with_monitor));
         for register in copied {
             second.reg_write(register, first.reg_read(register).unwrap()).unwrap();
         }
         second.emu_start(after_wfi, 0, 0, 0).unwrap();
-        assert_eq!(second.reg_read(A::R2).unwrap(), strex_result, "monitor copied: {with_monitor}");
+        assert_eq!(
+            second.reg_read(A::R2).unwrap(),
+            strex_result,
+            "monitor copied: {with_monitor}"
+        );
     }
     first.reg_write(A::EXCLUSIVE_ADDR, u64::MAX).unwrap(); // what exception entry does
     first.emu_start(after_wfi, 0, 0, 0).unwrap();
@@ -137,7 +155,10 @@ fn host_sees_special_registers_of_unprivileged_code() {
     }
     engine.reg_write(A::MSP, 0x1800).unwrap();
     engine.reg_write(A::CONTROL, 0).unwrap();
-    assert_eq!((engine.reg_read(A::SP).unwrap(), engine.reg_read(A::PSP).unwrap()), (0x1800, 0x2000));
+    assert_eq!(
+        (engine.reg_read(A::SP).unwrap(), engine.reg_read(A::PSP).unwrap()),
+        (0x1800, 0x2000)
+    );
 }
 
 #[test]
@@ -164,7 +185,10 @@ fn pending_exception_stops_the_engine_when_unmasked() {
     engine.reg_write(A::PRIMASK, 1).unwrap();
     set_pending(&engine, 0x40);
     engine.emu_start(0x101, 0, 0, 0).unwrap();
-    assert_eq!((engine.reg_read(A::PC).unwrap(), engine.reg_read(A::R1).unwrap()), (0x108, 2));
+    assert_eq!(
+        (engine.reg_read(A::PC).unwrap(), engine.reg_read(A::R1).unwrap()),
+        (0x108, 2)
+    );
     set_pending(&engine, 256);
     engine.emu_start(0x109, 0, 0, 0).unwrap();
     assert!(waiting(&engine));

@@ -14,6 +14,7 @@
 //! 3. `restore(save())` on a device made from the same definition gives an equal device.
 
 mod context;
+pub mod lan9118;
 pub mod uart;
 pub mod zero;
 

@@ -1,7 +1,7 @@
 //! The CMSDK APB UART of an MPS2 board (Arm DDI 0479, "APB UART"): one byte each way, four interrupts, no FIFO.
 //!
 //! What lives here: the register model ([`registers`]), its connection to the machine ([`Uart`]), the saved form
-//! ([`state`]). What does not: baud rates (a byte takes no time; the divider is only kept), flow control (the UART has
+//! (`state`). What does not: baud rates (a byte takes no time; the divider is only kept), flow control (the UART has
 //! none) and the host's terminal.
 //!
 //! A transmitted byte leaves at once. Received bytes wait in a queue in front of the port, as in a terminal server, and

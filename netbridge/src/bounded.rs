@@ -69,7 +69,10 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn holds_the_newest_and_no_more_than_its_room(keys in proptest::collection::vec(0u8..40, 0..300), room in 1usize..20) {
+        fn holds_the_newest_and_no_more_than_its_room(
+            keys in proptest::collection::vec(0u8..40, 0..300),
+            room in 1usize..20,
+        ) {
             let mut map = Bounded::new(room);
             for (n, key) in keys.iter().enumerate() {
                 if n % 7 == 6 { map.remove(key); } else { map.insert(*key, n); }

@@ -309,7 +309,8 @@ mod tests {
                     bytes += length as u64;
                 }
             }
-            let allowed = |per_s: u64, burst: u64| burst + (u128::from(per_s) * u128::from(now_ns) / NS_PER_S) as u64 + 1;
+            let filled = |per_s: u64| (u128::from(per_s) * u128::from(now_ns) / NS_PER_S) as u64;
+            let allowed = |per_s: u64, burst: u64| burst + filled(per_s) + 1;
             prop_assert!(frames >= 1);
             prop_assert!(frames <= allowed(rate.frames_per_s, rate.burst_frames));
             prop_assert!(bytes <= allowed(rate.bytes_per_s, rate.burst_bytes));

@@ -305,7 +305,11 @@ proptest! {
     }
 
     #[test]
-    fn damaged_frames_never_panic(damage in prop::collection::vec((0usize..80, any::<u8>()), 1..4), cut in 0usize..90, tcp: bool) {
+    fn damaged_frames_never_panic(
+        damage in prop::collection::vec((0usize..80, any::<u8>()), 1..4),
+        cut in 0usize..90,
+        tcp: bool,
+    ) {
         let mut frame = if tcp { tcp_ack(5000, Some((4000, 5000))) } else { good() };
         for (at, value) in damage {
             let at = at % frame.len();

@@ -10,6 +10,11 @@
 //! we create is still down at that moment, so nobody sees it, while a persistent one which is up may be seen with a
 //! carrier for some microseconds. (Linux 6.2 can attach without carrier, IFF_NO_CARRIER; tun-tap cannot pass it.)
 //!
+//! What a carrier does and does not (measured on Linux 6.18): the device loses it before the call returns, but the
+//! kernel tells others, routing daemons and its own queues, at most once a second: at once if there was no link event in
+//! the last second, else up to a second later. Until then frames still arrive, and sending is possible at any time. So
+//! a node that is not ready must itself neither answer nor emit.
+//!
 //! No offloads: the agreed log holds plain, checksummed frames no larger than the MTU.
 
 mod sys;
@@ -129,7 +134,7 @@ impl Tap {
         Ok(tap)
     }
 
-    /// Raises (ready) or drops (not ready) the carrier, at once.
+    /// Raises (ready) or drops (not ready) the carrier. See the module for when others notice.
     ///
     /// # Errors
     /// [`TapError::NoCarrierControl`] before Linux 5.0.

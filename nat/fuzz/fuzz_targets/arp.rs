@@ -1,0 +1,4 @@
+//! See `nat::fuzz::fuzz_arp`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| nat::fuzz::fuzz_arp(data));

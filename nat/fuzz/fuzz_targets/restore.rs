@@ -1,0 +1,4 @@
+//! See `nat::fuzz::fuzz_restore`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|data: &[u8]| nat::fuzz::fuzz_restore(data));

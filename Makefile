@@ -15,7 +15,7 @@ demo: guests
 	$(CARGO) run --release --quiet -- demo $(DEMO)
 
 guests: install-build
-	tests/guests/build
+	tests/guests/freertos/build
 
 test: guests install-test
 ifeq ($(NEXTEST),yes)

@@ -76,6 +76,9 @@ pub struct Translated {
     pub guest: Vec<Vec<u8>>,
     /// Packets for the world.
     pub world: Vec<PacketOut>,
+    /// The flow (see [`PacketOut::flow`]) that has another owner since this packet: the new one re-emits what the old one
+    /// may have taken with it.
+    pub moved: Option<u64>,
     /// Why nothing, or not everything, went on.
     pub dropped: Option<DropReason>,
 }
@@ -99,4 +102,21 @@ pub enum DropReason {
     TimeToLive,
     /// The table is full of flows that must not be displaced, or no port is left.
     TableFull,
+}
+
+impl DropReason {
+    /// Its name in counters and logs.
+    #[must_use]
+    pub fn name(self) -> &'static str {
+        match self {
+            DropReason::Malformed => "malformed",
+            DropReason::NotIpv4 => "not-ipv4",
+            DropReason::NotOurs => "not-ours",
+            DropReason::NotForwarded => "not-forwarded",
+            DropReason::Fragment => "fragment",
+            DropReason::Protocol => "protocol",
+            DropReason::TimeToLive => "time-to-live",
+            DropReason::TableFull => "table-full",
+        }
+    }
 }

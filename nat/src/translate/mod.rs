@@ -49,10 +49,11 @@ impl Nat {
     pub fn inbound(&mut self, packet: &[u8], origin: NodeId, now: AgreedTime) -> Translated {
         self.advance(now);
         match self.translate_inbound(packet, origin) {
-            Ok(frame) => {
+            Ok((frame, moved)) => {
                 self.counters.to_guest += 1;
                 Translated {
                     guest: vec![frame],
+                    moved,
                     ..Translated::default()
                 }
             }
@@ -109,7 +110,8 @@ impl Nat {
         self.table.visitors().generation()
     }
 
-    fn translate_inbound(&mut self, packet: &[u8], origin: NodeId) -> Result<Vec<u8>, DropReason> {
+    /// The frame for the guest, and the flow if it has a new owner.
+    fn translate_inbound(&mut self, packet: &[u8], origin: NodeId) -> Result<(Vec<u8>, Option<u64>), DropReason> {
         let datagram = Datagram::parse(packet)?;
         self.settings.check_arrival(&datagram)?;
         let mut frame = Vec::with_capacity(ethernet::HEADER_BYTES + datagram.len);
@@ -119,6 +121,7 @@ impl Nat {
         frame.extend_from_slice(&ethernet::TYPE_IPV4.to_be_bytes());
         frame.extend_from_slice(&packet[..datagram.len]);
         let copy = &mut frame[ethernet::HEADER_BYTES..];
+        let mut moved = None;
         if let Payload::Error(quoted) = &datagram.payload {
             self.error_to_guest(copy, &datagram, quoted)?;
         } else {
@@ -127,11 +130,12 @@ impl Nat {
             let name = flow.guest.tuple_toward_guest();
             let progress = progress_after(flow, Side::World, &datagram.payload);
             let id = flow.id;
+            moved = (flow.owner != Some(origin)).then_some(id);
             self.table.touch(id, progress, Some(origin), self.now);
             rewrite::replace(copy, &datagram, &tuple, &name);
         }
         rewrite::decrement_ttl(copy);
-        Ok(frame)
+        Ok((frame, moved))
     }
 
     fn flow_from_world(&mut self, datagram: &Datagram, name: &Ends, origin: NodeId) -> Result<&Flow, DropReason> {

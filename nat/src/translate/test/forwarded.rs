@@ -211,3 +211,11 @@ fn the_owner_is_the_node_of_the_last_packet() {
     assert_eq!((first.owner, second.owner), (Some(NodeId(1)), Some(NodeId(2))));
     assert_eq!((first.flow, first.tcp), (second.flow, false));
 }
+
+#[test]
+fn a_packet_through_another_node_says_that_the_flow_moved() {
+    let mut nat = nat();
+    let packet = tcp((CLIENT, 40_000), (SHARED, 80), "A", 1, 1, &[]);
+    let mut moved = |node| nat.inbound(&packet, NodeId(node), seconds(1)).moved.is_some();
+    assert_eq!([1, 1, 2, 2, 1].map(&mut moved), [false, false, true, false, true]);
+}

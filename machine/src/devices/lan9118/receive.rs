@@ -105,13 +105,14 @@ impl Receiver {
                 self.wire.pop_front();
                 continue;
             }
-            let packet = fifo_words(frame, self.byte_offset());
-            let used = self.used_words().saturating_add(packet.len() as u32);
+            // Asked after every word the guest reads, so the packet is made only when it fits.
+            let needed = (self.byte_offset() + frame.len() + FCS_BYTES).div_ceil(4) as u32;
+            let used = self.used_words().saturating_add(needed);
             if used > sizes.rx_data_words || self.status.len() >= sizes.rx_status_words {
                 break;
             }
             self.status.push_back(status_word(frame, accepted));
-            self.packets.push_back(packet);
+            self.packets.push_back(fifo_words(frame, self.byte_offset()));
             self.wire.pop_front();
             raised |= self.level_interrupts(sizes, level);
         }

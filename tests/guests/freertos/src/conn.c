@@ -136,6 +136,14 @@ static void drop_input(struct conn *c)
     }
 }
 
+/* While lwIP delivers the data of a segment that carries a FIN too, the window misses that one sequence number. tcp_close
+ * would take it for data nobody read and answer with a reset, which may cost the peer our last words. The FIN itself is
+ * delivered right afterwards. */
+static bool fin_follows(const struct conn *c)
+{
+    return !c->peer_closed && c->pcb->rcv_wnd != TCP_WND_MAX(c->pcb);
+}
+
 /* Hands input to the service until it wants no more. Returns whether the service still produces output. */
 static bool feed(struct conn *c)
 {
@@ -165,6 +173,8 @@ static err_t pump(struct conn *c)
     if (c->closing) {
         struct tcp_pcb *pcb = c->pcb;
         drop_input(c);
+        if (fin_follows(c))
+            return ERR_OK;
         detach(pcb);
         if (tcp_close(pcb) == ERR_OK) {
             release(c);

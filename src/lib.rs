@@ -1,5 +1,6 @@
 //! The quorate node: the only async code, the only SQL and the only host clock of the project.
 
+pub mod admin;
 pub mod config;
 pub mod log;
 pub mod peers;

@@ -1,0 +1,167 @@
+//! Requests and answers. Field names are an interface: scripts read `quorate status --json`.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::peers::PeerCounters;
+use crate::replica::{Readiness, Role};
+
+/// What a client asks: one JSON object on one line, as in `{"request":"digest","at":7}`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "request", rename_all = "lowercase", deny_unknown_fields)]
+pub enum Request {
+    /// How the node is: answered by a [`Status`].
+    Status {},
+    /// The machine's digest: answered by a [`DigestAt`].
+    Digest {
+        /// After this entry; without it, after the last one applied.
+        #[serde(default)]
+        at: Option<u64>,
+    },
+    /// The guest's serial port: answered by `null`, then bytes in both directions.
+    Console {},
+    /// Packets: answered by `null`, then pcapng.
+    Capture {},
+    /// Reset the board: answered by `null`.
+    Reset {},
+}
+
+/// The answer's line.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Reply<T> {
+    /// Done.
+    Ok(T),
+    /// Not done, and why.
+    Error(String),
+}
+
+/// A digest and the entry it belongs to.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DigestAt {
+    /// The entry.
+    pub index: u64,
+    /// BLAKE3 in hexadecimal.
+    pub digest: String,
+}
+
+/// What a node does for the log.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeRole {
+    /// It follows.
+    Follower,
+    /// It is becoming the sequencer.
+    Candidate,
+    /// It appends.
+    Sequencer,
+}
+
+impl From<Role> for NodeRole {
+    fn from(role: Role) -> NodeRole {
+        match role {
+            Role::Follower(_) => NodeRole::Follower,
+            Role::Candidate(_) => NodeRole::Candidate,
+            Role::Sequencer(_) => NodeRole::Sequencer,
+        }
+    }
+}
+
+/// Whether a node lets packets out, and if not why.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum NodeReadiness {
+    /// It does.
+    Ready,
+    /// The log was not confirmed in time.
+    Unconfirmed,
+    /// It is behind.
+    CatchingUp,
+    /// Its uplink or TAP is not fit.
+    EdgeUnfit,
+}
+
+impl From<Readiness> for NodeReadiness {
+    fn from(readiness: Readiness) -> NodeReadiness {
+        match readiness {
+            Readiness::Ready => NodeReadiness::Ready,
+            Readiness::Unconfirmed => NodeReadiness::Unconfirmed,
+            Readiness::CatchingUp => NodeReadiness::CatchingUp,
+            Readiness::EdgeUnfit => NodeReadiness::EdgeUnfit,
+        }
+    }
+}
+
+/// How a node is.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// Name of the machine.
+    pub machine: String,
+    /// Name of the node.
+    pub node: String,
+    /// Version of the program.
+    pub version: String,
+    /// Time since its start.
+    pub uptime_ms: u64,
+    /// What it does for the log.
+    pub role: NodeRole,
+    /// Name of the sequencer, if it knows.
+    pub sequencer: Option<String>,
+    /// The newest term it knows.
+    pub term: u64,
+    /// Whether it lets packets out.
+    pub readiness: NodeReadiness,
+    /// Newest entry known to be committed.
+    pub committed: u64,
+    /// Newest entry applied.
+    pub applied: u64,
+    /// Guest time at the end of that entry, nanoseconds since the UNIX epoch.
+    pub agreed_time_ns: u64,
+    /// By how much execution is behind the newest committed entry, in agreed time.
+    pub lag_ms: u64,
+    /// `busy`, `idle` or `stopped`.
+    pub activity: String,
+    /// This node's inputs that wait for their commit.
+    pub pending_inputs: u64,
+    /// Time of an append, median; 0: none lately.
+    pub append_p50_us: u64,
+    /// Time of an append, 99th percentile.
+    pub append_p99_us: u64,
+    /// Packets at the edge.
+    pub edge: EdgeStatus,
+    /// The other nodes.
+    pub peers: Vec<PeerStatus>,
+    /// What the links counted.
+    pub links: PeerCounters,
+    /// Digest of the machine after an entry, the last one it was computed for.
+    pub digest: Option<DigestAt>,
+    /// The store, without its password.
+    pub store: String,
+    /// Whether the store answers.
+    pub store_available: bool,
+}
+
+/// Packets at the edge.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct EdgeStatus {
+    /// Taken from the TAP and offered to the log.
+    pub frames_in: u64,
+    /// Let out.
+    pub frames_out: u64,
+    /// Dropped, by reason.
+    pub dropped: BTreeMap<String, u64>,
+}
+
+/// Another node, as this one sees it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PeerStatus {
+    /// Its name.
+    pub node: String,
+    /// Whether there is a link.
+    pub link_up: bool,
+    /// What it said last.
+    pub readiness: Option<NodeReadiness>,
+    /// The newest entry it said it applied.
+    pub applied: Option<u64>,
+}

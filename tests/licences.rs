@@ -12,7 +12,9 @@ fn allowed() -> BTreeSet<String> {
     let text = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/deny.toml")).unwrap();
     let config: toml::Table = text.parse().unwrap();
     let list = config["licenses"]["allow"].as_array().unwrap();
-    list.iter().map(|licence| licence.as_str().unwrap().to_owned()).collect()
+    list.iter()
+        .map(|licence| licence.as_str().unwrap().to_owned())
+        .collect()
 }
 
 /// Whether an SPDX expression (SPDX 2.3 annex D; `/` is the old spelling of OR) can be met with `allowed` licences.
@@ -80,7 +82,14 @@ fn expressions_are_understood() {
 #[test]
 fn linked_crates_may_be_linked() {
     let output = Command::new(env!("CARGO"))
-        .args(["metadata", "--format-version", "1", "--locked", "--filter-platform", "x86_64-unknown-linux-gnu"])
+        .args([
+            "metadata",
+            "--format-version",
+            "1",
+            "--locked",
+            "--filter-platform",
+            "x86_64-unknown-linux-gnu",
+        ])
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .output()
         .unwrap();
@@ -88,15 +97,27 @@ fn linked_crates_may_be_linked() {
     let metadata: Value = serde_json::from_slice(&output.stdout).unwrap();
     let allowed = allowed();
     let linked = linked(&metadata);
-    assert!(linked.len() > 50, "only {} crates: the graph was not understood", linked.len());
+    assert!(
+        linked.len() > 50,
+        "only {} crates: the graph was not understood",
+        linked.len()
+    );
     let packages = metadata["packages"].as_array().unwrap();
     let offenders: Vec<String> = packages
         .iter()
         .filter(|package| linked.contains(package["id"].as_str().unwrap()))
-        .filter(|package| !package["license"].as_str().is_some_and(|licence| permits(licence, &allowed)))
+        .filter(|package| {
+            !package["license"]
+                .as_str()
+                .is_some_and(|licence| permits(licence, &allowed))
+        })
         .map(|package| format!("{} {}: {}", package["name"], package["version"], package["license"]))
         .collect();
-    assert!(offenders.is_empty(), "these may not be linked with GPL-2.0-only code:\n{}", offenders.join("\n"));
+    assert!(
+        offenders.is_empty(),
+        "these may not be linked with GPL-2.0-only code:\n{}",
+        offenders.join("\n")
+    );
 }
 
 /// Packages reached from the root through normal dependencies: what ends up in the program. Build and test tools do not.

@@ -4,15 +4,28 @@
 //! built from its predecessor row, which must be of the appender's own term, so a sequencer that was replaced cannot
 //! append (the log fences itself). The lease only decides who should try.
 
+mod any;
+mod check;
 pub mod codec;
+mod column;
+mod describe;
 pub mod entry;
 pub mod memory;
 mod octets;
+pub mod postgres;
+pub mod schema;
+pub mod sqlite;
 mod store;
 
+pub use any::{AnyLog, Missing, PATIENCE, migrate, open};
+pub use check::{CheckReport, Damage, check, check_log};
 pub use codec::{CodecError, ENTRY_BYTES_MAX, INPUT_BYTES_MAX, INPUTS_MAX};
+pub use describe::{Described, DescribedInput, describe};
 pub use entry::{Entry, Grant, Input, InputId, Payload};
 pub use memory::Memory;
+pub use postgres::Postgres;
+pub use schema::{Migrated, SCHEMA_VERSION};
+pub use sqlite::Sqlite;
 pub use store::{Appended, Head, Lease, Log, LogError, NewRow, Row};
 
 use serde::{Deserialize, Serialize};
@@ -58,4 +71,11 @@ fn before_hole(from: Index, mut rows: Vec<Row>) -> Vec<Row> {
 
 fn no_genesis() -> LogError {
     LogError::Schema("this machine's log is empty: no genesis entry".to_owned())
+}
+
+fn no_machine(name: &str, there_are: &[String]) -> LogError {
+    LogError::Schema(match there_are {
+        [] => format!("no machine {name:?}: the database holds none yet"),
+        names => format!("no machine {name:?}; there are: {}", names.join(", ")),
+    })
 }

@@ -144,11 +144,13 @@ impl Log for Memory {
     }
 
     async fn barrier(&self, row: NewRow) -> Result<Appended, LogError> {
+        super::check_size(&row)?;
         let term = row.term;
         Ok(self.tables().insert(row, |predecessor| predecessor < term))
     }
 
     async fn append(&self, row: NewRow) -> Result<Appended, LogError> {
+        super::check_size(&row)?;
         let term = row.term;
         Ok(self.tables().insert(row, |predecessor| predecessor == term))
     }

@@ -79,3 +79,12 @@ fn no_machine(name: &str, there_are: &[String]) -> LogError {
         names => format!("no machine {name:?}; there are: {}", names.join(", ")),
     })
 }
+
+fn check_size(row: &NewRow) -> Result<(), LogError> {
+    match row.entry.len() {
+        length if length > ENTRY_BYTES_MAX => Err(LogError::Refused(format!(
+            "an entry of {length} bytes; at most {ENTRY_BYTES_MAX} are allowed"
+        ))),
+        _ => Ok(()),
+    }
+}

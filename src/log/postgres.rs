@@ -19,7 +19,7 @@ use tokio_postgres::types::ToSql;
 use uuid::Uuid;
 
 use super::schema::{self, Migrated};
-use super::{Appended, ENTRY_BYTES_MAX, Head, Index, Lease, Log, LogError, Missing, NewRow, NodeId, Row, Term, column};
+use super::{Appended, Head, Index, Lease, Log, LogError, Missing, NewRow, NodeId, Row, Term, column};
 use lane::{Answer, Lane};
 use settings::Settings;
 pub(super) use settings::redacted;
@@ -141,12 +141,7 @@ impl Postgres {
     }
 
     async fn insert(&self, statement: &'static str, new: &NewRow) -> Result<Appended, LogError> {
-        if new.entry.len() > ENTRY_BYTES_MAX {
-            let length = new.entry.len();
-            return Err(LogError::Refused(format!(
-                "an entry of {length} bytes; at most {ENTRY_BYTES_MAX}"
-            )));
-        }
+        super::check_size(new)?;
         let until = self.until();
         let index = column::put("position", new.index.0)?;
         let term = column::put("term", new.term.0)?;

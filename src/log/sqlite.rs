@@ -16,7 +16,7 @@ use rusqlite::{Connection, OpenFlags, OptionalExtension, TransactionBehavior, pa
 use tokio::sync::{mpsc, oneshot};
 
 use super::schema::{self, Migrated};
-use super::{Appended, ENTRY_BYTES_MAX, Head, Index, Lease, Log, LogError, Missing, NewRow, NodeId, Row, Term, column};
+use super::{Appended, Head, Index, Lease, Log, LogError, Missing, NewRow, NodeId, Row, Term, column};
 
 const VERSION: &str = "SELECT coalesce(max(version), 0) FROM quorate_schema";
 const GENESIS: &str = "INSERT INTO log (machine, pos, term, id, entry) VALUES (?1, 0, ?2, ?3, ?4)
@@ -146,12 +146,7 @@ impl Sqlite {
     }
 
     async fn insert(&self, statement: &'static str, new: NewRow) -> Result<Appended, LogError> {
-        if new.entry.len() > ENTRY_BYTES_MAX {
-            let length = new.entry.len();
-            return Err(LogError::Refused(format!(
-                "an entry of {length} bytes; at most {ENTRY_BYTES_MAX}"
-            )));
-        }
+        super::check_size(&new)?;
         let machine = self.machine;
         let (index, term) = (column::put("position", new.index.0)?, column::put("term", new.term.0)?);
         let id = new.id.to_be_bytes();

@@ -33,6 +33,8 @@ fn by_code(code: &str, text: &str) -> Fault {
         "23505" => Fault::Conflict,
         // Serialization failure, deadlock, lock not available: rolled back.
         "40001" | "40P01" | "55P03" => Fault::Again(said),
+        // Two CREATE ... IF NOT EXISTS at the same moment: one of them may hear that the table or its type exists.
+        "42P07" | "42710" => Fault::Again(said),
         "42P01" | "42703" | "3F000" => Fault::Final(schema::missing(&format!("lacks a table or column ({said})"))),
         "3D000" => refused("Create the database first"),
         "42501" => refused("GRANT the user SELECT, INSERT, UPDATE on quorate's tables (and CREATE to migrate)"),
@@ -55,7 +57,7 @@ mod test {
     fn codes_mean_what_the_manual_says() {
         let is = |code: &str| by_code(code, "text");
         assert_eq!(is("23505"), Fault::Conflict);
-        for code in ["40001", "40P01"] {
+        for code in ["40001", "40P01", "42P07", "42710"] {
             assert!(matches!(is(code), Fault::Again(_)), "{code}");
         }
         for code in [

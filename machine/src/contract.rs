@@ -45,6 +45,15 @@ pub struct Grant {
     pub until: AgreedTime,
 }
 
+/// One position of the log, as far as the machine is concerned.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Entry {
+    /// What arrives, in order.
+    pub inputs: Vec<Input>,
+    /// How far time goes on.
+    pub grant: Grant,
+}
+
 /// What the guest is doing at the end of an entry.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Activity {

@@ -1,10 +1,31 @@
 //! The guest: a CPU, memory and devices that run as a deterministic function of an agreed log.
 //!
-//! [`Machine::apply`] takes one entry (inputs and a [`Grant`]) and returns what the guest emitted meanwhile. Nothing
+//! [`Machine::apply`] takes one [`Entry`] (inputs and a [`Grant`]) and returns what the guest emitted meanwhile. Nothing
 //! here reads a clock, a random source, the environment or a file; two machines made from one [`Definition`] and fed
 //! the same entries are equal bit for bit, which [`Machine::digest`] shows.
+//!
+//! The parts, from the outside in: [`Machine`] runs entries and [`state`] saves them; `system` connects the CPU with
+//! [`bus`] and [`devices`]; [`cortexm`] is what surrounds the core; [`cpu`] executes instructions and holds all FFI;
+//! `ram` is memory, `time` the arithmetic of agreed time, [`board`] the tables, [`boot`] the firmware's way into memory.
 
+pub mod board;
+pub mod boot;
+pub mod bus;
 mod contract;
+pub mod cortexm;
+pub mod cpu;
 pub mod devices;
+mod machine;
+mod ram;
+pub mod state;
+mod system;
+mod time;
 
 pub use contract::*;
+pub use cpu::unicorn::ENGINE_ID;
+#[doc(hidden)]
+pub use machine::Disturbance;
+pub use machine::{Counters, DefinitionError, FRAME_BYTES, Machine};
+pub use state::StateError;
+pub use system::Trace;
+pub use time::TIME_MAX;

@@ -42,36 +42,28 @@ fn icount(engine: &Unicorn<()>) -> u64 {
 
 fn set_icount(engine: &Unicorn<()>, count: u64) {
     // SAFETY: as in `icount`.
-    assert_eq!(
-        unsafe { sys::uc_icount_write(engine.get_handle(), count) },
-        sys::uc_error::OK
-    );
+    let result = unsafe { sys::uc_icount_write(engine.get_handle(), count) };
+    assert_eq!(result, sys::uc_error::OK);
 }
 
 fn set_limit(engine: &Unicorn<()>, limit: u64) {
     // SAFETY: as in `icount`.
-    assert_eq!(
-        unsafe { sys::uc_icount_limit(engine.get_handle(), limit) },
-        sys::uc_error::OK
-    );
+    let result = unsafe { sys::uc_icount_limit(engine.get_handle(), limit) };
+    assert_eq!(result, sys::uc_error::OK);
 }
 
 fn waiting(engine: &Unicorn<()>) -> bool {
     let mut waiting = false;
     // SAFETY: as in `icount`.
-    assert_eq!(
-        unsafe { sys::uc_waiting(engine.get_handle(), &mut waiting) },
-        sys::uc_error::OK
-    );
+    let result = unsafe { sys::uc_waiting(engine.get_handle(), &mut waiting) };
+    assert_eq!(result, sys::uc_error::OK);
     waiting
 }
 
 fn set_pending(engine: &Unicorn<()>, priority: i32) {
     // SAFETY: as in `icount`.
-    assert_eq!(
-        unsafe { sys::uc_v7m_set_pending(engine.get_handle(), priority) },
-        sys::uc_error::OK
-    );
+    let result = unsafe { sys::uc_v7m_set_pending(engine.get_handle(), priority) };
+    assert_eq!(result, sys::uc_error::OK);
 }
 
 #[test]

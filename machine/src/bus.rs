@@ -1,0 +1,175 @@
+//! The board's devices behind one call: which of them stands where, what their interrupt outputs drive, when the next
+//! of them wants to run.
+//!
+//! Every access of the guest to a device passes [`Bus::access`]; nothing else reads or writes a register.
+
+use crate::AgreedTime;
+use crate::board::{Board, Kind, Wire};
+use crate::devices::{Context, Device, DeviceInput, DeviceStateError, Emitted};
+
+/// What an access does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Operation {
+    /// The guest reads.
+    Read,
+    /// The guest writes this value.
+    Write(u32),
+}
+
+/// A device access, as a trace shows it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Access {
+    /// The resource: a name in the board's table, or `scs` for the core's own registers.
+    pub resource: &'static str,
+    /// Offset in the resource.
+    pub offset: u32,
+    /// Bytes: 1, 2 or 4.
+    pub size: u8,
+    /// Read, or write and what.
+    pub operation: Operation,
+    /// What was read; for a write the value written.
+    pub data: u32,
+    /// When.
+    pub at: AgreedTime,
+}
+
+/// The devices.
+pub struct Bus {
+    slots: Vec<Slot>,
+    emitted: Emitted,
+}
+
+struct Slot {
+    name: &'static str,
+    kind: Kind,
+    wires: &'static [Wire],
+    device: Box<dyn Device>,
+    /// Lines this device drives high: follows from the device.
+    lines: u32,
+    /// When it wants to run: follows from the device.
+    next_event: Option<AgreedTime>,
+}
+
+impl Bus {
+    /// The devices of `board` after power on; `macs` has an address for each of its network cards.
+    pub fn new(board: &Board, macs: &[[u8; 6]]) -> Self {
+        let slots = board.devices.iter().map(|placement| {
+            let device = placement.kind.build(macs);
+            let mut slot = Slot {
+                name: placement.name,
+                kind: placement.kind,
+                wires: placement.wires,
+                device,
+                lines: 0,
+                next_event: None,
+            };
+            slot.look();
+            slot
+        });
+        Bus {
+            slots: slots.collect(),
+            emitted: Emitted::default(),
+        }
+    }
+
+    /// How many devices.
+    pub fn count(&self) -> usize {
+        self.slots.len()
+    }
+
+    /// Name of a device in traces.
+    pub fn name(&self, slot: usize) -> &'static str {
+        self.slots[slot].name
+    }
+
+    /// The one way to a device's registers. Returns what a read gives; for a write, the value written.
+    pub fn access(&mut self, slot: usize, operation: Operation, offset: u32, size: u8, at: AgreedTime) -> u32 {
+        let slot = &mut self.slots[slot];
+        let mut cx = Context::new(at, slot.kind.port(), &mut self.emitted);
+        let data = match operation {
+            Operation::Read => slot.device.read(offset, size, &mut cx),
+            Operation::Write(value) => {
+                slot.device.write(offset, size, value, &mut cx);
+                value
+            }
+        };
+        slot.look();
+        data
+    }
+
+    /// An input for the device of kind `kind`; false if there is none, or it does not take it.
+    pub fn accept(&mut self, kind: Kind, input: DeviceInput<'_>, at: AgreedTime) -> bool {
+        let Some(slot) = self.slots.iter_mut().find(|slot| slot.kind == kind) else {
+            return false;
+        };
+        let mut cx = Context::new(at, slot.kind.port(), &mut self.emitted);
+        let taken = slot.device.accept(input, &mut cx);
+        slot.look();
+        taken
+    }
+
+    /// Lets every device whose time has come run, in the table's order.
+    pub fn run_events(&mut self, now: AgreedTime) {
+        for slot in &mut self.slots {
+            if slot.next_event.is_some_and(|event| event <= now) {
+                slot.device
+                    .run_events(&mut Context::new(now, slot.kind.port(), &mut self.emitted));
+                slot.look();
+                assert!(
+                    slot.next_event.is_none_or(|event| event > now),
+                    "{} wants to run at {:?} although it ran at {now:?}",
+                    slot.name,
+                    slot.next_event
+                );
+            }
+        }
+    }
+
+    /// When the next device wants to run.
+    pub fn next_event(&self) -> Option<AgreedTime> {
+        self.slots.iter().filter_map(|slot| slot.next_event).min()
+    }
+
+    /// Levels of the interrupt lines.
+    pub fn lines(&self) -> u32 {
+        self.slots.iter().fold(0, |lines, slot| lines | slot.lines)
+    }
+
+    /// The board's reset line.
+    pub fn reset(&mut self) {
+        for slot in &mut self.slots {
+            slot.device.reset();
+            slot.look();
+        }
+    }
+
+    /// Takes what the devices sent.
+    pub fn take_emitted(&mut self) -> Emitted {
+        std::mem::take(&mut self.emitted)
+    }
+
+    /// Each device's state, in the table's order.
+    pub fn save(&self) -> Vec<Vec<u8>> {
+        self.slots.iter().map(|slot| slot.device.save()).collect()
+    }
+
+    /// Restores what [`Bus::save`] gave; the error names the device. `saved` has an element for each device.
+    pub fn restore(&mut self, saved: &[Vec<u8>]) -> Result<(), (&'static str, DeviceStateError)> {
+        assert_eq!(saved.len(), self.slots.len(), "the caller compares");
+        for (slot, saved) in self.slots.iter_mut().zip(saved) {
+            slot.device.restore(saved).map_err(|error| (slot.name, error))?;
+            slot.look();
+        }
+        Ok(())
+    }
+}
+
+impl Slot {
+    /// Looks at the device's outputs after it was called.
+    fn look(&mut self) {
+        let levels = self.device.irq_levels();
+        let wired = |lines, wire: &Wire| lines | (levels >> wire.output & 1) << wire.line;
+        self.lines = self.wires.iter().fold(0, wired);
+        self.next_event = self.device.next_event();
+    }
+}

@@ -1,0 +1,288 @@
+//! A machine as bytes: saving, restoring, digesting.
+//!
+//! ```text
+//!  0  8  magic "QUORATEM"
+//!  8  4  version, little endian (as all numbers here)
+//! 12 32  identity of the CPU engine
+//! 44  8  length of the body
+//! 52 32  BLAKE3 of the body, which is also the machine's digest
+//! 84  .  body:  4  length of the description
+//!               .  description: postcard of `Description`
+//!               .  pages, ascending, none all zero:  4 address, 4096 contents
+//! ```
+//!
+//! Only memory the guest may write is in it; flash follows from the definition, whose digest is in the description.
+
+use crate::cortexm::CoreSystem;
+use crate::cpu::unicorn::ENGINE_ID;
+use crate::cpu::{Cpu, MProfile, Register, SAVED_REGISTERS};
+use crate::devices::DeviceStateError;
+use crate::machine::{Counters, DefinitionError, Machine};
+use crate::ram::PAGE_BYTES;
+use crate::time::TIME_MAX;
+use crate::{AgreedTime, Definition, Digest, State};
+use serde::{Deserialize, Serialize};
+
+const MAGIC: [u8; 8] = *b"QUORATEM";
+/// Version of this layout and of everything in [`Description`].
+pub const STATE_VERSION: u32 = 1;
+const HEADER_BYTES: usize = 84;
+const PAGE_RECORD_BYTES: usize = 4 + PAGE_BYTES;
+/// xPSR's exception number.
+const XPSR_EXCEPTION: u32 = 0x3f;
+
+/// Everything but memory.
+#[derive(Debug, Serialize, Deserialize)]
+struct Description {
+    definition: [u8; 32],
+    now: AgreedTime,
+    counters: Counters,
+    registers: [u32; SAVED_REGISTERS.len()],
+    core: CoreSystem,
+    devices: Vec<Vec<u8>>,
+}
+
+/// Why a saved machine was refused.
+#[derive(Debug, thiserror::Error, PartialEq, Eq)]
+pub enum StateError {
+    /// The definition does not make a machine.
+    #[error(transparent)]
+    Definition(#[from] DefinitionError),
+    /// It does not begin as a saved machine does.
+    #[error("not a saved machine ({length} bytes)")]
+    NotAState {
+        /// Length of what was given.
+        length: usize,
+    },
+    /// Saved by another version.
+    #[error("saved in format {found}, this program reads {STATE_VERSION}")]
+    Version {
+        /// What the state says.
+        found: u32,
+    },
+    /// Saved with another CPU engine: it would not go on in the same way.
+    #[error("saved with CPU engine {found}, this program has {ENGINE_ID}")]
+    Engine {
+        /// What the state says.
+        found: String,
+    },
+    /// Cut off, or something is appended.
+    #[error("the body has {found} bytes, the header says {expected}")]
+    Length {
+        /// What is there.
+        found: usize,
+        /// What the header says.
+        expected: u64,
+    },
+    /// Damaged.
+    #[error("the checksum does not fit the body")]
+    Checksum,
+    /// The checksum fits, but the body does not decode.
+    #[error("the body does not decode: {0}")]
+    Malformed(String),
+    /// It decodes, but to something that can never be.
+    #[error("impossible state: {0}")]
+    Impossible(String),
+    /// Saved from a machine of another definition.
+    #[error("saved from a machine of another definition")]
+    OtherDefinition,
+    /// A device refused its part.
+    #[error("{device}: {error}")]
+    Device {
+        /// The device.
+        device: &'static str,
+        /// Why.
+        error: DeviceStateError,
+    },
+}
+
+impl Machine {
+    /// BLAKE3 over all that decides what the machine does next: registers, timers, devices with their queues, memory.
+    /// Machines that applied the same entries have equal digests.
+    pub fn digest(&self) -> Digest {
+        let mut hasher = blake3::Hasher::new();
+        self.write_body(&mut |bytes| {
+            hasher.update(bytes);
+        });
+        hasher.finalize().into()
+    }
+
+    /// The machine between two entries.
+    pub fn save(&mut self) -> State {
+        // A restored machine starts without cached address translations; so does the one that goes on.
+        self.cpu.flush_tlb();
+        let mut bytes = vec![0; HEADER_BYTES];
+        self.write_body(&mut |part| bytes.extend_from_slice(part));
+        let length = (bytes.len() - HEADER_BYTES) as u64;
+        let digest = blake3::hash(&bytes[HEADER_BYTES..]);
+        bytes[..8].copy_from_slice(&MAGIC);
+        bytes[8..12].copy_from_slice(&STATE_VERSION.to_le_bytes());
+        bytes[12..44].copy_from_slice(&engine_identity());
+        bytes[44..52].copy_from_slice(&length.to_le_bytes());
+        bytes[52..84].copy_from_slice(digest.as_bytes());
+        State(bytes)
+    }
+
+    /// The machine that [`Machine::save`] described. `state` may be anything: it is checked.
+    pub fn restore(definition: &Definition, state: &State) -> Result<Self, StateError> {
+        let body = checked_body(&state.0)?;
+        let (description, pages) = split_body(body)?;
+        let mut machine = Machine::new(definition)?;
+        if description.definition != machine.definition_digest {
+            return Err(StateError::OtherDefinition);
+        }
+        if description.now > TIME_MAX {
+            return Err(StateError::Impossible(format!("agreed time {} ns", description.now.0)));
+        }
+        let devices = machine.system.bus.count();
+        if description.devices.len() != devices {
+            let found = description.devices.len();
+            return Err(StateError::Impossible(format!(
+                "{found} devices on a board of {devices}"
+            )));
+        }
+        machine.load_pages(pages)?;
+        machine
+            .system
+            .bus
+            .restore(&description.devices)
+            .map_err(|(device, error)| StateError::Device { device, error })?;
+        machine.load_core(description.core, &description.registers)?;
+        machine.now = description.now;
+        machine.counters = description.counters;
+        Ok(machine)
+    }
+
+    fn write_body(&self, write: &mut dyn FnMut(&[u8])) {
+        let description = Description {
+            definition: self.definition_digest,
+            now: self.now,
+            counters: self.counters,
+            registers: SAVED_REGISTERS.map(|register| self.cpu.register(register)),
+            core: self.system.core.clone(),
+            devices: self.system.bus.save(),
+        };
+        let description = postcard::to_stdvec(&description).expect("plain data: postcard cannot refuse it");
+        write(&(description.len() as u32).to_le_bytes());
+        write(&description);
+        for (index, block) in self.board.memory.iter().enumerate().filter(|(_, block)| block.writable) {
+            for (number, page) in self.cpu.memory(index).chunks_exact(PAGE_BYTES).enumerate() {
+                if !is_zero(page) {
+                    write(&(block.base + (number * PAGE_BYTES) as u32).to_le_bytes());
+                    write(page);
+                }
+            }
+        }
+    }
+
+    /// `pages` is a whole number of records.
+    fn load_pages(&mut self, pages: &[u8]) -> Result<(), StateError> {
+        // What the firmware put into RAM at power on is not necessarily there any more.
+        for (index, block) in self.board.memory.iter().enumerate().filter(|(_, block)| block.writable) {
+            debug_assert_eq!(self.cpu.memory(index).len(), block.bytes as usize);
+            self.cpu.memory_mut(index).fill(0);
+        }
+        let mut previous = None;
+        for record in pages.chunks_exact(PAGE_RECORD_BYTES) {
+            let (address, page) = record.split_first_chunk::<4>().expect("a record is longer");
+            let address = u32::from_le_bytes(*address);
+            let place = self.board.memory.iter().enumerate().find_map(|(index, block)| {
+                let offset = address.checked_sub(block.base)?;
+                let inside = block.writable && offset < block.bytes && (offset as usize).is_multiple_of(PAGE_BYTES);
+                inside.then_some((index, offset as usize))
+            });
+            let Some((index, offset)) = place else {
+                return Err(StateError::Impossible(format!("a page at {address:#010x}")));
+            };
+            if previous.is_some_and(|previous| previous >= address) || is_zero(page) {
+                return Err(StateError::Impossible(format!(
+                    "the page at {address:#010x} is out of order or zero"
+                )));
+            }
+            self.cpu.memory_mut(index)[offset..offset + PAGE_BYTES].copy_from_slice(page);
+            previous = Some(address);
+        }
+        Ok(())
+    }
+
+    /// The devices are restored already.
+    fn load_core(&mut self, core: CoreSystem, registers: &[u32; SAVED_REGISTERS.len()]) -> Result<(), StateError> {
+        if !core.nvic.is_sound() || core.nvic.levels() != self.system.bus.lines() || core.reset_requested {
+            return Err(StateError::Impossible(
+                "an interrupt controller that contradicts itself or the devices".into(),
+            ));
+        }
+        for (register, value) in SAVED_REGISTERS.into_iter().zip(*registers) {
+            if register == Register::Xpsr && value & XPSR_EXCEPTION != u32::from(core.nvic.executing()) {
+                return Err(StateError::Impossible(format!(
+                    "xPSR {value:#010x} names another exception"
+                )));
+            }
+            self.cpu.set_register(register, value);
+        }
+        self.system.core = core;
+        Ok(())
+    }
+}
+
+fn checked_body(bytes: &[u8]) -> Result<&[u8], StateError> {
+    let length = bytes.len();
+    if length < HEADER_BYTES || bytes[..8] != MAGIC {
+        return Err(StateError::NotAState { length });
+    }
+    let (header, body) = bytes.split_at(HEADER_BYTES);
+    let version = u32::from_le_bytes(header[8..12].try_into().expect("four bytes"));
+    if version != STATE_VERSION {
+        return Err(StateError::Version { found: version });
+    }
+    if header[12..44] != engine_identity() {
+        let found = header[12..44].iter().map(|byte| format!("{byte:02x}")).collect();
+        return Err(StateError::Engine { found });
+    }
+    let expected = u64::from_le_bytes(header[44..52].try_into().expect("eight bytes"));
+    if expected != body.len() as u64 {
+        return Err(StateError::Length {
+            found: body.len(),
+            expected,
+        });
+    }
+    if header[52..84] != *blake3::hash(body).as_bytes() {
+        return Err(StateError::Checksum);
+    }
+    Ok(body)
+}
+
+fn split_body(body: &[u8]) -> Result<(Description, &[u8]), StateError> {
+    let malformed = |reason: &str| StateError::Malformed(reason.to_owned());
+    let (length, rest) = body
+        .split_first_chunk::<4>()
+        .ok_or_else(|| malformed("no description"))?;
+    let length = u32::from_le_bytes(*length) as usize;
+    let (description, pages) = rest
+        .split_at_checked(length)
+        .ok_or_else(|| malformed("the description is cut off"))?;
+    let (description, left) =
+        postcard::take_from_bytes::<Description>(description).map_err(|error| malformed(&error.to_string()))?;
+    if !left.is_empty() {
+        return Err(malformed("bytes after the description"));
+    }
+    if !pages.len().is_multiple_of(PAGE_RECORD_BYTES) {
+        return Err(malformed("a page is cut off"));
+    }
+    Ok((description, pages))
+}
+
+/// The engine's identity as bytes.
+fn engine_identity() -> [u8; 32] {
+    let digit = |place: usize| {
+        (ENGINE_ID.as_bytes()[place] as char)
+            .to_digit(16)
+            .expect("hexadecimal digits") as u8
+    };
+    std::array::from_fn(|index| digit(2 * index) << 4 | digit(2 * index + 1))
+}
+
+fn is_zero(page: &[u8]) -> bool {
+    // In words: the compiler makes vector instructions of it.
+    page.as_chunks::<32>().0.iter().all(|chunk| *chunk == [0; 32])
+}

@@ -18,7 +18,7 @@
 //! * a node left the ready ones: each survivor repeats [`Recent::inherit_emitter`];
 //! * a flow's owner became this node: it repeats [`Recent::inherit_flow`].
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::str::FromStr;
 
@@ -156,13 +156,19 @@ struct Held {
     bytes: Vec<u8>,
 }
 
-/// TCP segments that another node was to emit, oldest first.
+/// TCP segments that another node was to emit, by the order in which they came.
 ///
-/// Invariant: `bytes` is the sum over `held`, and both are within the limits.
+/// Found by flow without looking at the others: whoever sends a flow's packets to two nodes in turn makes its owner
+/// change with each.
+///
+/// Invariants: `flows` holds exactly the keys of `held`, ascending, and no empty list; `bytes` is the sum over `held`;
+/// both are within the limits.
 #[derive(Debug)]
 pub struct Recent {
     limits: RecentLimits,
-    held: VecDeque<Held>,
+    held: BTreeMap<u64, Held>,
+    flows: HashMap<u64, VecDeque<u64>>,
+    next: u64,
     bytes: usize,
     /// Segments that made room for newer ones before they were too old.
     pub displaced: u64,
@@ -173,7 +179,9 @@ impl Recent {
     pub fn new(limits: RecentLimits) -> Self {
         Recent {
             limits,
-            held: VecDeque::new(),
+            held: BTreeMap::new(),
+            flows: HashMap::new(),
+            next: 0,
             bytes: 0,
             displaced: 0,
         }
@@ -187,26 +195,48 @@ impl Recent {
             return;
         }
         while self.held.len() >= self.limits.frames_max || self.bytes + bytes.len() > self.limits.bytes_max {
-            self.pop();
+            self.take_oldest();
             self.displaced += 1;
         }
         self.bytes += bytes.len();
-        self.held.push_back(Held {
-            flow,
-            emitter,
-            at_ns: now_ns,
-            bytes: bytes.to_vec(),
-        });
+        self.held.insert(
+            self.next,
+            Held {
+                flow,
+                emitter,
+                at_ns: now_ns,
+                bytes: bytes.to_vec(),
+            },
+        );
+        self.flows.entry(flow).or_default().push_back(self.next);
+        self.next += 1;
     }
 
-    /// Takes out what the flow's former emitter may not have sent: this node owns the flow now.
+    /// Takes out what the flow's former emitter may not have sent, in order: this node owns the flow now.
     pub fn inherit_flow(&mut self, flow: u64, now_ns: u64) -> Vec<Vec<u8>> {
-        self.take(now_ns, |held| held.flow == flow)
+        self.expire(now_ns);
+        self.flows
+            .remove(&flow)
+            .into_iter()
+            .flatten()
+            .map(|key| self.take(key))
+            .collect()
     }
 
-    /// Takes out what `node` was to emit: it is not ready any more.
+    /// Takes out what `node` was to emit, in order: it is not ready any more.
     pub fn inherit_emitter(&mut self, node: u16, now_ns: u64) -> Vec<Vec<u8>> {
-        self.take(now_ns, |held| held.emitter == node)
+        self.expire(now_ns);
+        let keys: Vec<u64> = self
+            .held
+            .iter()
+            .filter(|(_, held)| held.emitter == node)
+            .map(|(key, _)| *key)
+            .collect();
+        self.flows.retain(|_, of_flow| {
+            of_flow.retain(|key| self.held[key].emitter != node);
+            !of_flow.is_empty()
+        });
+        keys.into_iter().map(|key| self.take(key)).collect()
     }
 
     /// Segments and bytes kept now.
@@ -214,28 +244,36 @@ impl Recent {
         (self.held.len(), self.bytes)
     }
 
-    fn take(&mut self, now_ns: u64, wanted: impl Fn(&Held) -> bool) -> Vec<Vec<u8>> {
-        self.expire(now_ns);
-        let (taken, kept) = std::mem::take(&mut self.held)
-            .into_iter()
-            .partition::<Vec<_>, _>(wanted);
-        self.held = kept.into();
-        self.bytes -= taken.iter().map(|held| held.bytes.len()).sum::<usize>();
-        taken.into_iter().map(|held| held.bytes).collect()
-    }
-
     fn expire(&mut self, now_ns: u64) {
-        let age_ns_max = self.limits.age_ns_max;
-        let too_old = |held: &Held| now_ns.saturating_sub(held.at_ns) > age_ns_max;
-        while self.held.front().is_some_and(too_old) {
-            self.pop();
+        while let Some((_, oldest)) = self.held.first_key_value()
+            && now_ns.saturating_sub(oldest.at_ns) > self.limits.age_ns_max
+        {
+            self.take_oldest();
         }
     }
 
-    fn pop(&mut self) {
-        if let Some(oldest) = self.held.pop_front() {
-            self.bytes -= oldest.bytes.len();
+    fn take_oldest(&mut self) {
+        let Some((&key, oldest)) = self.held.first_key_value() else {
+            return;
+        };
+        let flow = oldest.flow;
+        let of_flow = self.flows.get_mut(&flow).expect("flows holds every key of held");
+        assert_eq!(
+            of_flow.pop_front(),
+            Some(key),
+            "the oldest of all is the oldest of its flow"
+        );
+        if of_flow.is_empty() {
+            self.flows.remove(&flow);
         }
+        self.take(key);
+    }
+
+    /// Takes a segment whose key is no longer in `flows`.
+    fn take(&mut self, key: u64) -> Vec<u8> {
+        let held = self.held.remove(&key).expect("flows holds only keys of held");
+        self.bytes -= held.bytes.len();
+        held.bytes
     }
 }
 

@@ -112,8 +112,12 @@ proptest! {
             }
             let (frames, bytes) = recent.held();
             prop_assert!(frames <= limits.frames_max && bytes <= limits.bytes_max);
-            prop_assert_eq!(bytes, recent.held.iter().map(|held| held.bytes.len()).sum::<usize>());
-            prop_assert!(recent.held.iter().all(|held| now_ns - held.at_ns <= limits.age_ns_max));
+            prop_assert_eq!(bytes, recent.held.values().map(|held| held.bytes.len()).sum::<usize>());
+            prop_assert!(recent.held.values().all(|held| now_ns - held.at_ns <= limits.age_ns_max));
+            let mut keys: Vec<u64> = recent.flows.values().flatten().copied().collect();
+            prop_assert!(recent.flows.values().all(|of_flow| !of_flow.is_empty() && of_flow.iter().is_sorted()));
+            keys.sort_unstable();
+            prop_assert!(keys.iter().eq(recent.held.keys()));
         }
     }
 }

@@ -6,9 +6,10 @@
 //!   daemons (`check link yes` in BIRD). Always set its owner.
 //! * it does not exist: it is created, brought up, and vanishes with the daemon. Needs CAP_NET_ADMIN.
 //!
-//! The carrier is this node's readiness: [`Tap::set_carrier`]. The kernel raises it when a device is attached; a device
-//! we create is still down at that moment, so nobody sees it, while a persistent one which is up may be seen with a
-//! carrier for some microseconds. (Linux 6.2 can attach without carrier, IFF_NO_CARRIER; tun-tap cannot pass it.)
+//! The carrier is this node's readiness: [`Tap::set_carrier`]. tun-tap attaches with the carrier up, and it cannot be
+//! asked not to; dropped again at once, a persistent device was still announced as up in one of four attempts, for a
+//! second (see below): a starting node would attract traffic. So only a node that is ready attaches through tun-tap;
+//! one that is not does so in `sys.rs`, with IFF_NO_CARRIER (Linux 6.2, ignored before).
 //!
 //! What a carrier does and does not (measured on Linux 6.18): the device loses it before the call returns, but the
 //! kernel tells others, routing daemons and its own queues, at most once a second: at once if there was no link event in
@@ -25,12 +26,11 @@ use std::os::fd::{AsFd, BorrowedFd};
 
 use thiserror::Error;
 
+use sys::DRIVER;
 pub(crate) use sys::{Control, enter_network_namespace};
 
 use crate::mac::Mac;
 use crate::port::Port;
-
-const DRIVER: &str = "/dev/net/tun";
 
 /// How to open a TAP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -107,10 +107,12 @@ impl Tap {
         };
         // From the same thread as the device: both belong to the thread's network namespace.
         let control = Control::new().map_err(call("ask about"))?;
-        let interface = tun_tap::Iface::without_packet_info(name, tun_tap::Mode::Tap)
-            .map_err(|source| explain(&control, name, source))?;
-        interface.set_non_blocking().map_err(call("make non-blocking"))?;
-        let file = sys::into_file(interface);
+        let attach = if options.carrier {
+            attach_with_carrier
+        } else {
+            sys::attach_without_carrier
+        };
+        let file = attach(name).map_err(|source| explain(&control, name, source))?;
         // A device that exists and is not persistent is always in use, so one that is not persistent is ours.
         let (_, flags) = sys::attached(file.as_fd()).map_err(call("read the flags of"))?;
         let persistent = flags & libc::IFF_PERSIST as u16 != 0;
@@ -225,6 +227,12 @@ impl AsFd for Tap {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.file.as_fd()
     }
+}
+
+fn attach_with_carrier(name: &str) -> io::Result<File> {
+    let interface = tun_tap::Iface::without_packet_info(name, tun_tap::Mode::Tap)?;
+    interface.set_non_blocking()?;
+    Ok(sys::into_file(interface))
 }
 
 /// The kernel's rule (dev_valid_name) and no '%', which would make it choose a name.

@@ -7,15 +7,21 @@
 #![allow(unsafe_code)]
 
 use std::ffi::CStr;
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::unix::fs::OpenOptionsExt;
 
 use crate::mac::Mac;
 
 /// Longest interface name in bytes, without the terminating zero (IFNAMSIZ - 1).
 pub const NAME_BYTES_MAX: usize = libc::IFNAMSIZ - 1;
 
+/// The kernel's driver of TAPs.
+pub const DRIVER: &str = "/dev/net/tun";
+
+/// linux/if_tun.h, Linux 6.2; older kernels ignore it.
+const IFF_NO_CARRIER: libc::c_int = 0x40;
 const IFREQ_DATA_BYTES: usize = size_of::<libc::ifreq>() - libc::IFNAMSIZ;
 const ETHTOOL_GDRVINFO: u32 = 0x3;
 const ETHTOOL_GLINK: u32 = 0xa;
@@ -185,6 +191,19 @@ impl Control {
 pub fn into_file(interface: tun_tap::Iface) -> File {
     // SAFETY: into_raw_fd gives up the only ownership of an open descriptor.
     unsafe { File::from_raw_fd(interface.into_raw_fd()) }
+}
+
+/// Attaches as tun-tap does, non-blocking, but leaves the carrier down.
+pub fn attach_without_carrier(name: &str) -> io::Result<File> {
+    let file = OpenOptions::new()
+        .read(true)
+        .write(true)
+        .custom_flags(libc::O_NONBLOCK)
+        .open(DRIVER)?;
+    let mut change = Request::new(name)?;
+    change.set_u16((libc::IFF_TAP | libc::IFF_NO_PI | IFF_NO_CARRIER) as u16);
+    request(file.as_fd(), libc::TUNSETIFF, &mut change)?;
+    Ok(file)
 }
 
 /// Present name and flags (IFF_PERSIST, ...) of an attached device: it may have been renamed since.

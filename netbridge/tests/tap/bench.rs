@@ -2,11 +2,12 @@
 
 use std::io::Write;
 use std::path::PathBuf;
-use std::process::{Command, Output};
+use std::process::{Child, Command, Output};
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use netbridge::namespace;
+use netbridge::tap::Options;
+use netbridge::{Tap, namespace};
 
 /// How long anything may take that should be immediate: the machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -42,6 +43,17 @@ impl Bench {
         namespace::run_in(&PathBuf::from("/run/netns").join(&self.name), work).expect("new() made it")
     }
 
+    /// Opens a TAP that was just closed. A program which another test is starting holds a copy of every descriptor
+    /// between fork and exec, so it may be in use a little longer.
+    pub fn attach_again(&self, name: &str, options: Options) -> Tap {
+        let mut attached = None;
+        wait_for("the TAP to be free", || {
+            attached = self.inside(|| Tap::open(name, options)).ok();
+            attached.is_some()
+        });
+        attached.expect("waited for it")
+    }
+
     /// `ip -n NAME arguments`, which must succeed.
     pub fn ip(&self, arguments: &[&str]) -> String {
         let output = self.ip_output(arguments);
@@ -68,12 +80,67 @@ impl Bench {
         String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned()
     }
 
+    /// Begins to record what the kernel tells routing daemons about links; nothing earlier than its return is missed.
+    pub fn monitor(&self) -> Monitor {
+        let record = tempfile::NamedTempFile::new().expect("there is room for a small file");
+        let output = record.reopen().expect("it was just made");
+        let mut command = Command::new("ip");
+        let child = command
+            .args(["-n", &self.name, "monitor", "link"])
+            .stdout(output)
+            .spawn()
+            .expect("new() ran ip");
+        let monitor = Monitor { child, record };
+        wait_for("the monitor", || {
+            self.ip(&["link", "set", "lo", "up"]);
+            self.ip(&["link", "set", "lo", "down"]);
+            monitor.starts()
+        });
+        monitor
+    }
+
+    /// Version of the kernel, the first two numbers.
+    pub fn kernel(&self) -> (u32, u32) {
+        let release = std::fs::read_to_string("/proc/sys/kernel/osrelease").expect("every Linux has it");
+        let mut numbers = release.split('.').map_while(|number| number.parse().ok());
+        (numbers.next().unwrap_or(0), numbers.next().unwrap_or(0))
+    }
+
     fn ip_output(&self, arguments: &[&str]) -> Output {
         Command::new("ip")
             .args(["-n", &self.name])
             .args(arguments)
             .output()
             .expect("new() ran ip")
+    }
+}
+
+/// A running `ip monitor link`.
+pub struct Monitor {
+    child: Child,
+    record: tempfile::NamedTempFile,
+}
+
+impl Monitor {
+    /// What it told so far about TAPs and the like; the loopback was only touched to see that it runs.
+    pub fn seen(&self) -> String {
+        let record = std::fs::read_to_string(self.record.path()).expect("it is our own file");
+        record
+            .lines()
+            .filter(|line| !line.contains(" lo: "))
+            .collect::<Vec<_>>()
+            .join("\n")
+    }
+
+    fn starts(&self) -> bool {
+        self.record.path().metadata().is_ok_and(|record| record.len() > 0)
+    }
+}
+
+impl Drop for Monitor {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
     }
 }
 
@@ -89,8 +156,7 @@ pub fn skip<T>(reason: &str) -> Option<T> {
     None
 }
 
-/// Asks until `condition` holds. Closing a TAP is such a condition: a program another test is just starting holds a copy
-/// of every descriptor between fork and exec.
+/// Asks until `condition` holds.
 pub fn wait_for(what: &str, mut condition: impl FnMut() -> bool) {
     let start = Instant::now();
     while !condition() {

@@ -54,9 +54,7 @@ fn a_second_daemon_is_told_that_the_tap_is_in_use() {
     assert!(matches!(second, TapError::InUse { .. }), "{second}");
     assert!(second.to_string().contains("another daemon already drives TAP vm0"));
     drop(first);
-    wait_for("the TAP to be free", || {
-        bench.inside(|| Tap::open("vm0", READY)).is_ok()
-    });
+    bench.attach_again("vm0", READY);
 }
 
 #[test]
@@ -102,13 +100,34 @@ fn a_persistent_tap_outlives_its_daemon_without_carrier() {
     let Some(bench) = Bench::new() else { return };
     bench.ip(&["tuntap", "add", "dev", "vm0", "mode", "tap"]);
     for _ in 0..2 {
-        let tap = bench.inside(|| Tap::open("vm0", READY)).unwrap();
+        let tap = bench.attach_again("vm0", READY);
         assert!(tap.is_persistent() && tap.is_up().unwrap());
         let has_carrier = || !bench.ip(&["link", "show", "vm0"]).contains("NO-CARRIER");
         wait_for("the carrier", has_carrier);
         drop(tap);
         wait_for("the loss of the carrier", || !has_carrier());
     }
+}
+
+#[test]
+fn a_node_that_is_not_ready_never_shows_a_carrier() {
+    let Some(bench) = Bench::new() else { return };
+    bench.ip(&["tuntap", "add", "dev", "vm0", "mode", "tap"]);
+    bench.ip(&["link", "set", "vm0", "up"]);
+    let monitor = bench.monitor();
+    for _ in 0..10 {
+        drop(bench.attach_again("vm0", Options::default()));
+    }
+    bench.ip(&["link", "add", "marker", "type", "veth", "peer", "name", "other"]);
+    wait_for("the marker", || monitor.seen().contains("marker"));
+    let seen = monitor.seen();
+    if bench.kernel() < (6, 2) {
+        bench::skip::<()>("IFF_NO_CARRIER needs Linux 6.2");
+        return;
+    }
+    assert!(!seen.contains("LOWER_UP"), "{seen}");
+    let _tap = bench.attach_again("vm0", READY);
+    wait_for("the carrier", || monitor.seen().contains("LOWER_UP"));
 }
 
 #[test]

@@ -1,10 +1,11 @@
-//! The guest firmware on QEMU's board `mps2-an385`, and a real TCP/IP stack as its peer: what our machine has to match.
+//! One ELF file on QEMU's board `mps2-an385` and on ours, the same visits by a real TCP/IP stack: the same answers.
 //!
 //! [`Guest`] is a machine that runs the firmware; [`visit`] does what a client would do and returns everything it saw.
 
 #![allow(clippy::unwrap_used)] // whatever goes wrong here is a failed test
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // QEMU runs in real time
 
+use machine::{AgreedTime, Definition, Entry, Grant, Input, Machine, Ticks};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
 use smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
 use smoltcp::socket::{tcp, udp};
@@ -15,6 +16,8 @@ use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+/// Station address of the guest's card; QEMU's default for the first one.
+const STATION: [u8; 6] = [0x52, 0x54, 0x00, 0x12, 0x34, 0x56];
 const GUEST: IpAddress = IpAddress::v4(10, 77, 0, 2);
 const GATEWAY: IpAddress = IpAddress::v4(10, 77, 0, 1);
 /// The firmware waits two seconds for DHCP; TCP gets the rest.
@@ -97,6 +100,52 @@ impl Drop for Qemu {
     fn drop(&mut self) {
         let _ = self.process.kill();
         let _ = self.process.wait();
+    }
+}
+
+/// Our machine with the firmware: an entry a millisecond.
+struct Ours {
+    machine: Machine,
+    console: Vec<u8>,
+}
+
+impl Ours {
+    /// At 25 MHz, the board's clock.
+    const TICKS_PER_ENTRY: u64 = 25_000;
+    const ENTRY_NS: u64 = 1_000_000;
+
+    fn start(firmware: &str) -> Ours {
+        let definition = Definition {
+            board: "mps2-an385".to_owned(),
+            firmware: std::fs::read(firmware).unwrap(),
+            macs: vec![STATION],
+            start: AgreedTime(0),
+        };
+        Ours {
+            machine: Machine::new(&definition).unwrap(),
+            console: Vec::new(),
+        }
+    }
+}
+
+impl Guest for Ours {
+    fn exchange(&mut self, frames: Vec<Vec<u8>>) -> Vec<Vec<u8>> {
+        let entry = Entry {
+            inputs: frames.into_iter().map(|bytes| Input::Frame { nic: 0, bytes }).collect(),
+            grant: Grant {
+                ticks: Ticks(Self::TICKS_PER_ENTRY),
+                until: AgreedTime(self.machine.time().0 + Self::ENTRY_NS),
+            },
+        };
+        let outputs = self.machine.apply(&entry);
+        outputs.serial.iter().for_each(|line| self.console.extend(&line.bytes));
+        outputs.frames.into_iter().map(|frame| frame.bytes).collect()
+    }
+    fn now(&self) -> Duration {
+        Duration::from_nanos(self.machine.time().0)
+    }
+    fn console(&self) -> String {
+        String::from_utf8_lossy(&self.console).into_owned()
     }
 }
 
@@ -293,17 +342,8 @@ fn firmware() -> Result<String, String> {
         .ok_or_else(|| String::from_utf8_lossy(&output.stderr).into_owned())
 }
 
-#[test]
-fn the_firmware_serves_a_visitor_on_qemu() {
-    let firmware = match firmware() {
-        Ok(path) => path,
-        Err(reason) => return eprintln!("skipped: {reason}"),
-    };
-    let mut qemu = match Qemu::start(&firmware) {
-        Ok(qemu) => qemu,
-        Err(error) => return eprintln!("skipped: qemu-system-arm does not start: {error}"),
-    };
-    let seen = visit(&mut qemu);
+/// What the firmware owes a visitor, wherever it runs.
+fn check(seen: &Seen) {
     assert_eq!(seen.echoes, [pattern(1), pattern(1460), pattern(40_000)]);
     assert_eq!(seen.datagrams, [pattern(1), pattern(18), pattern(1400)]);
     assert!(
@@ -318,4 +358,22 @@ fn the_firmware_serves_a_visitor_on_qemu() {
         String::from_utf8_lossy(&seen.not_found)
     );
     assert!(seen.console.contains("FreeRTOS"), "{}", seen.console);
+}
+
+#[test]
+fn the_firmware_serves_a_visitor_as_on_qemu() {
+    let firmware = match firmware() {
+        Ok(path) => path,
+        Err(reason) => return eprintln!("skipped: {reason}"),
+    };
+    let ours = visit(&mut Ours::start(&firmware));
+    check(&ours);
+    assert_eq!(ours, visit(&mut Ours::start(&firmware)), "the same twice");
+    let mut qemu = match Qemu::start(&firmware) {
+        Ok(qemu) => qemu,
+        Err(error) => return eprintln!("skipped: qemu-system-arm does not start: {error}"),
+    };
+    let theirs = visit(&mut qemu);
+    check(&theirs);
+    assert_eq!(ours, theirs);
 }

@@ -1,0 +1,205 @@
+//! How much time an entry lets pass: pure functions of what the sequencer knows (DESIGN rules 3 and 4).
+//!
+//! A busy guest gets grants of [`busy_ns`]: about two appends long, so that the append of the next one overlaps the run of
+//! this one. `rate` turns the duration into instructions, so that the slowest ready node needs about that long for them.
+//! A guest that idles gets one grant that leads real time by `lead_max`; it costs a node microseconds.
+
+use crate::log::{AgreedTime, Grant};
+
+/// Instructions a second before anything was measured: a modest host.
+pub const RATE_START: u64 = 200_000_000;
+/// Slowest and fastest rate believed, in instructions a second.
+pub const RATE_LIMITS: (u64, u64) = (1_000_000, 4_000_000_000);
+/// Shortest and longest grant of a busy guest, in nanoseconds: shorter ones cost more statements than they gain in
+/// latency, longer ones let a frame wait too long.
+pub const BUSY_NS_LIMITS: (u64, u64) = (1_000_000, 10_000_000);
+/// Most agreed time one entry lets pass while the guest's clock catches up after a gap, in nanoseconds: more and a guest
+/// that polls its timer would see it leap.
+pub const STEP_NS_MAX: u64 = 100_000_000;
+/// A guest that stopped for good gets an entry this often, in nanoseconds: a sign that the log is alive.
+pub const STOPPED_NS: u64 = 1_000_000_000;
+
+/// Instructions a second to grant: nine tenths of the slowest speed measured, so that every node keeps up and a node that
+/// fell behind catches up. Speeds of 0 are not known.
+#[must_use]
+pub fn rate(speeds: impl IntoIterator<Item = u64>) -> u64 {
+    let slowest = speeds.into_iter().filter(|speed| *speed > 0).min();
+    let rate = slowest.map_or(RATE_START, |speed| speed / 10 * 9);
+    rate.clamp(RATE_LIMITS.0, RATE_LIMITS.1)
+}
+
+/// How long a busy guest's grant is, in nanoseconds, when an append takes `append_ns`.
+#[must_use]
+pub fn busy_ns(append_ns: u64) -> u64 {
+    append_ns.saturating_mul(2).clamp(BUSY_NS_LIMITS.0, BUSY_NS_LIMITS.1)
+}
+
+/// Instructions that take `duration_ns` at `rate` a second.
+#[must_use]
+pub fn ticks(rate: u64, duration_ns: u64) -> u64 {
+    let ticks = u128::from(rate) * u128::from(duration_ns) / 1_000_000_000;
+    u64::try_from(ticks).unwrap_or(u64::MAX)
+}
+
+/// Nanoseconds that `ticks` instructions take at `rate` a second.
+#[must_use]
+pub fn duration_ns(rate: u64, ticks: u64) -> u64 {
+    let ns = u128::from(ticks) * 1_000_000_000 / u128::from(rate.max(1));
+    u64::try_from(ns).unwrap_or(u64::MAX)
+}
+
+/// For what the guest is thought to use a grant.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Purpose {
+    /// It has work: it runs, or an input enters.
+    Work,
+    /// It waits; only time has to pass.
+    Idle,
+    /// It stopped for good.
+    Stopped,
+}
+
+/// What a grant is computed from.
+#[derive(Debug, Clone, Copy)]
+pub struct Situation {
+    /// What for.
+    pub purpose: Purpose,
+    /// Agreed time at the end of the log.
+    pub end: AgreedTime,
+    /// What the agreed clock reads.
+    pub now: AgreedTime,
+    /// [`rate`].
+    pub rate: u64,
+    /// [`busy_ns`].
+    pub busy_ns: u64,
+    /// How far an idle grant leads, in nanoseconds.
+    pub lead_ns_max: u64,
+}
+
+/// The grant of the next entry.
+#[must_use]
+pub fn grant(situation: &Situation) -> Grant {
+    let Situation {
+        end,
+        now,
+        busy_ns,
+        lead_ns_max,
+        ..
+    } = *situation;
+    let until = match situation.purpose {
+        Purpose::Work => work_until(end.0, now.0, busy_ns, lead_ns_max),
+        Purpose::Idle => now.0.saturating_add(lead_ns_max),
+        Purpose::Stopped => now.0,
+    };
+    let step_ns_max = if situation.purpose == Purpose::Stopped {
+        STOPPED_NS
+    } else {
+        STEP_NS_MAX
+    };
+    Grant {
+        ticks: ticks(situation.rate, busy_ns),
+        until: AgreedTime(until.clamp(end.0, end.0.saturating_add(step_ns_max))),
+    }
+}
+
+/// A guest that works lives in real time, one grant ahead at most. When an idle grant has already led further, its clock
+/// runs at an eighth of its speed until real time has caught up, and stands still at the limit: it gets its instructions
+/// all the same.
+fn work_until(end: u64, now: u64, busy_ns: u64, lead_ns_max: u64) -> u64 {
+    let slowed = end.saturating_add(busy_ns / 8);
+    if end <= now.saturating_add(busy_ns) {
+        end.max(now).saturating_add(busy_ns)
+    } else if slowed <= now.saturating_add(lead_ns_max) {
+        slowed
+    } else {
+        end
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const MS: u64 = 1_000_000;
+
+    #[test]
+    fn the_rate_follows_the_slowest_node() {
+        let table: [(&[u64], u64); 6] = [
+            (&[], RATE_START),
+            (&[0, 0], RATE_START),
+            (&[1_000_000_000], 900_000_000),
+            (&[1_000_000_000, 0, 500_000_000], 450_000_000),
+            (&[10], 1_000_000),
+            (&[u64::MAX], 4_000_000_000),
+        ];
+        for (speeds, want) in table {
+            assert_eq!(rate(speeds.iter().copied()), want, "{speeds:?}");
+        }
+    }
+
+    #[test]
+    fn a_busy_grant_is_two_appends_long() {
+        for (append_us, want_us) in [(0, 1_000), (200, 1_000), (1_500, 3_000), (80_000, 10_000)] {
+            assert_eq!(busy_ns(append_us * 1000), want_us * 1000, "{append_us}");
+        }
+        assert_eq!(busy_ns(u64::MAX), 10 * MS);
+    }
+
+    /// All in milliseconds after the same instant.
+    #[test]
+    fn agreed_time_follows_the_table() {
+        use Purpose::{Idle, Stopped, Work};
+        let table = [
+            // purpose, end, now, until
+            (Work, 1000, 1000, 1004), // on time
+            (Work, 990, 1000, 1004),  // a little late
+            (Work, 1003, 1000, 1007), // the next of a busy guest
+            (Work, 0, 1000, 100),     // after a gap: in steps
+            (Work, 1020, 1000, 0),    // input in an idle lead: slowed, see below
+            (Work, 1050, 1000, 1050), // at the limit: time stands still
+            (Work, 1700, 1000, 1700), // beyond it (another sequencer's clock was ahead)
+            (Idle, 1000, 1000, 1050),
+            (Idle, 1000, 2000, 1100), // after a gap
+            (Idle, 1300, 1000, 1300),
+            (Stopped, 1000, 2000, 2000),
+            (Stopped, 1000, 9000, 2000),
+        ];
+        for (purpose, end, now, until) in table {
+            let until_ns = if until == 0 { end * MS + MS / 2 } else { until * MS };
+            let situation = Situation {
+                purpose,
+                end: AgreedTime(end * MS),
+                now: AgreedTime(now * MS),
+                rate: 100_000_000,
+                busy_ns: 4 * MS,
+                lead_ns_max: 50 * MS,
+            };
+            let expected = Grant {
+                ticks: 400_000,
+                until: AgreedTime(until_ns),
+            };
+            assert_eq!(grant(&situation), expected, "{purpose:?} {end} {now}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn agreed_time_never_goes_backwards_nor_leaps(
+            purpose in prop::sample::select(vec![Purpose::Work, Purpose::Idle, Purpose::Stopped]),
+            end: u64, now: u64, rate: u64, append_ns: u64, lead_ns_max: u64,
+        ) {
+            let situation = Situation {
+                purpose, end: AgreedTime(end), now: AgreedTime(now), rate, busy_ns: busy_ns(append_ns), lead_ns_max,
+            };
+            let until = grant(&situation).until.0;
+            prop_assert!(until >= end && until - end <= STOPPED_NS);
+        }
+
+        #[test]
+        fn ticks_and_duration_agree(rate in RATE_LIMITS.0..RATE_LIMITS.1, duration in 0..100 * MS) {
+            let back = duration_ns(rate, ticks(rate, duration));
+            prop_assert!(back <= duration && duration - back <= 1_000);
+        }
+    }
+}

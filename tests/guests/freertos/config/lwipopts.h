@@ -9,7 +9,18 @@
 #define LWIP_TCPIP_CORE_LOCKING_INPUT 1
 #define LWIP_NETCONN 0
 #define LWIP_SOCKET 0
-#define LWIP_STATS 0
+#define LWIP_STATS 1 /* only how much of the heap is in use */
+#define LWIP_STATS_DISPLAY 0
+#define MEM_STATS 1
+#define SYS_STATS 0
+#define MEMP_STATS 0
+#define LINK_STATS 0
+#define ETHARP_STATS 0
+#define IP_STATS 0
+#define IPFRAG_STATS 0
+#define ICMP_STATS 0
+#define UDP_STATS 0
+#define TCP_STATS 0
 #define TCPIP_THREAD_STACKSIZE 8192 /* bytes */
 #define TCPIP_THREAD_PRIO 4
 #define TCPIP_MBOX_SIZE 32

@@ -1,4 +1,4 @@
-/* Which boot this is: a counter that survives resets, an identity derived from it, and the random numbers of this boot. */
+/* Which boot this is: a counter that survives resets, an identity derived from it, and random numbers. */
 #ifndef BOOT_H
 #define BOOT_H
 

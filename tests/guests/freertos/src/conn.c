@@ -8,6 +8,7 @@
 
 #include "FreeRTOS.h"
 
+#include "lwip/stats.h"
 #include "lwip/sys.h"
 #include "lwip/tcp.h"
 
@@ -15,7 +16,14 @@
 
 #define CONNS_MAX 60u          /* below MEMP_NUM_TCP_PCB: connections that linger after their close need room too */
 #define POLL_SLOW_TICKS 10u    /* a second */
-#define QUEUE_RESERVE 16u      /* segments kept free, so that conn_send within conn_room does not run out of them */
+#define QUEUE_RESERVE 48u      /* segments kept free, so that conn_send within conn_room does not run out of them */
+/* Readers that stall must not starve the others. Of lwIP's heap, a connection that has something on its way already may
+ * use three quarters for bulk, any other a bit more; the rest is for short answers. Of the buffers for received frames,
+ * unread input may hold so many, and the connection that holds most is reset when there are more: a peer that sends
+ * single bytes would otherwise fill all of them within one window, and then nobody's acknowledgements come in. */
+#define BULK_HEAP_MAX (MEM_SIZE / 4u * 3u)
+#define FIRST_HEAP_MAX (MEM_SIZE / 8u * 7u)
+#define HELD_BUFFERS_MAX (PBUF_POOL_SIZE / 8u * 5u)
 
 struct conn {
     struct tcp_pcb *pcb;
@@ -24,6 +32,7 @@ struct conn {
     void *state;
     uint32_t id;
     uint32_t active_at_ms;
+    uint32_t held; /* buffers in `in`, as of the last time it was left waiting */
     bool peer_closed; /* FIN received */
     bool closing;     /* conn_close was called */
     bool broken;      /* reset at the next occasion */
@@ -84,6 +93,9 @@ void conn_send_str(struct conn *c, const char *s)
 size_t conn_send_some(struct conn *c, const void *bytes, size_t len)
 {
     size_t room = conn_room(c);
+    bool first = tcp_sndqueuelen(c->pcb) == 0;
+    if (lwip_stats.mem.used > (first ? FIRST_HEAP_MAX : BULK_HEAP_MAX))
+        return 0;
     if (len > room)
         len = room;
     if (len > UINT16_MAX)
@@ -136,7 +148,7 @@ static void drop_input(struct conn *c)
     }
 }
 
-/* While lwIP delivers the data of a segment that carries a FIN too, the window misses that one sequence number. tcp_close
+/* While lwIP delivers the data of a segment that carries a FIN too, the window misses that one number. tcp_close
  * would take it for data nobody read and answer with a reset, which may cost the peer our last words. The FIN itself is
  * delivered right afterwards. */
 static bool fin_follows(const struct conn *c)
@@ -186,6 +198,26 @@ static err_t pump(struct conn *c)
     return ERR_OK;
 }
 
+/* Called when `c` was left with input. Returns whether it was `c` that had to go. */
+static bool enforce_held_limit(struct conn *c)
+{
+    struct conn *most = c;
+    uint32_t sum = 0;
+    c->held = c->in ? pbuf_clen(c->in) : 0;
+    for (size_t i = 0; i < CONNS_MAX; i++) {
+        if (conns[i].pcb && conns[i].in) {
+            sum += conns[i].held;
+            if (conns[i].held > most->held)
+                most = &conns[i];
+        }
+    }
+    if (sum <= HELD_BUFFERS_MAX)
+        return false;
+    conn_counters.stalled++;
+    reset(most);
+    return most == c;
+}
+
 static err_t on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
 {
     struct conn *c = arg;
@@ -198,7 +230,10 @@ static err_t on_recv(void *arg, struct tcp_pcb *pcb, struct pbuf *p, err_t err)
         pbuf_cat(c->in, p);
     else
         c->in = p;
-    return pump(c);
+    err_t result = pump(c);
+    if (result == ERR_OK && c->in && enforce_held_limit(c))
+        result = ERR_ABRT;
+    return result;
 }
 
 static err_t on_sent(void *arg, struct tcp_pcb *pcb, u16_t len)

@@ -1,5 +1,5 @@
-/* TCP connections as the services see them: bytes in, bytes out, backpressure, idle timeout. All of it runs under lwIP's
- * core lock; a service holds no thread. */
+/* TCP connections as the services see them: bytes in, bytes out, backpressure, idle timeout. All of it runs under
+ * lwIP's core lock; a service holds no thread. */
 #ifndef CONN_H
 #define CONN_H
 
@@ -25,7 +25,9 @@ struct service {
 };
 
 struct conn_counters {
-    uint32_t accepted, refused, timed_out, output_failed;
+    uint32_t accepted, refused, timed_out;
+    uint32_t output_failed; /* reset for want of memory to answer */
+    uint32_t stalled;       /* reset for holding too much unread input */
 };
 extern struct conn_counters conn_counters;
 

@@ -1,5 +1,5 @@
-/* Driver for the register set of the SMSC LAN9118 data sheet (revision 1.5), chapter 5, as far as the emulations of this
- * board have it. Received frames raise RSFL; the handler masks it and wakes the task, which drains the FIFO. */
+/* Driver for the register set of the SMSC LAN9118 data sheet (revision 1.5), chapter 5, as far as the emulations of
+ * this board have it. Received frames raise RSFL; the handler masks it and wakes the task, which drains the FIFO. */
 #include "lan9118.h"
 
 #include "FreeRTOS.h"

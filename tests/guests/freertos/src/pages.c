@@ -28,8 +28,8 @@ static void mail_row(struct text *t, const struct mail *mail)
 
 void page_index(struct text *t)
 {
-    text_str(t, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>quorate guest</title></head><body>\n"
-                "<h1>FreeRTOS on a Cortex-M0</h1>\n<p>Boot ");
+    text_str(t, "<!DOCTYPE html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>quorate guest</title></head>\n"
+                "<body>\n<h1>FreeRTOS on a Cortex-M0</h1>\n<p>Boot ");
     text_u32(t, boot_number());
     text_str(t, ", up for ");
     text_u64(t, clock_uptime_ms() / 1000);
@@ -67,6 +67,7 @@ void page_status(struct text *t)
     member(t, "connections_accepted", conn_counters.accepted);
     member(t, "connections_refused", conn_counters.refused);
     member(t, "connections_timed_out", conn_counters.timed_out);
+    member(t, "connections_stalled", conn_counters.stalled);
     member(t, "output_failed", conn_counters.output_failed);
     member(t, "frames_in", lan9118_counters.frames_in);
     member(t, "frames_out", lan9118_counters.frames_out);

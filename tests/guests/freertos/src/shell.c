@@ -88,6 +88,7 @@ static void do_net(struct text *t)
     number(t, " accepted ", conn_counters.accepted);
     number(t, " refused ", conn_counters.refused);
     number(t, " timed out ", conn_counters.timed_out);
+    number(t, " stalled ", conn_counters.stalled);
     number(t, " without memory ", conn_counters.output_failed);
     text_char(t, '\n');
     UNLOCK_TCPIP_CORE();
@@ -134,6 +135,7 @@ static void do_help(struct text *t)
                 "tasks, heap   tasks, their stacks, the heap\n"
                 "busy MS       burns processor time\n"
                 "echo TEXT     says TEXT\n"
+                "crash         faults on purpose: a panic line and a reset\n"
                 "reboot        resets the board\n");
 }
 
@@ -161,6 +163,8 @@ static void run(const char *line)
     else if (COMMAND("echo")) {
         text_str(&t, argument);
         text_char(&t, '\n');
+    } else if (COMMAND("crash")) {
+        __asm volatile("udf #0");
     } else if (COMMAND("reboot")) {
         say("rebooting\n");
         board_reset();

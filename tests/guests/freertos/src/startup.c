@@ -60,8 +60,8 @@ struct vectors {
 #define U unexpected_handler
 __attribute__((section(".vectors"), used)) static const struct vectors vectors = {
     .stack_top = _stack_top,
-    .exceptions = {reset_handler, U, fault_handler, fault_handler, fault_handler, fault_handler, U, U, U, U, SVC_Handler,
-                   U, U, PendSV_Handler, SysTick_Handler},
+    .exceptions = {reset_handler, U, fault_handler, fault_handler, fault_handler, fault_handler, U, U,
+                   U, U, SVC_Handler, U, U, PendSV_Handler, SysTick_Handler},
     .interrupts = {uart_rx_handler, U, U, U, U, U, U, U, U, U, U, U, U, lan9118_handler, U, U,
                    U, U, U, U, U, U, U, U, U, U, U, U, U, U, U, U},
 };

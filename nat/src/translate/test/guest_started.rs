@@ -66,13 +66,19 @@ fn rfc_4787_req_8_only_the_peer_may_answer() {
     assert!(inbound(&mut nat, &udp((CLIENT, 53), (SHARED, 4000), &[]), seconds(1)).is_ok());
 }
 
-#[test]
-fn rfc_4787_req_3_a_taken_name_gets_a_port_that_nobody_else_has() {
-    let mut nat = nat();
-    // The client holds (its port 5 -> SECOND) as seen by the guest, so (its port 5 -> SHARED) is seen as another port.
+/// A state in which the name the guest would get in the world is taken: the client's port 5 towards SHARED is seen by
+/// the guest as another port, since its port 5 towards SECOND (idle for too long by now) was there first.
+fn with_a_name_taken(config: crate::Config) -> Nat {
+    let mut nat = Nat::new(config).unwrap();
     inbound(&mut nat, &udp((CLIENT, 5), (SECOND, 53), &[]), seconds(1)).unwrap();
     inbound(&mut nat, &udp((CLIENT, 5), (SHARED, 53), &[]), seconds(200)).unwrap();
-    // The first is idle for too long; now the guest talks to the client's real port, whose name is taken in the world.
+    nat.advance(seconds(400));
+    nat
+}
+
+#[test]
+fn rfc_4787_req_3_a_taken_name_gets_a_port_that_nobody_else_has() {
+    let mut nat = with_a_name_taken(config());
     let out = outbound(&mut nat, &udp((GUEST, 53), (CLIENT, 5), &[]), seconds(400)).unwrap();
     let Ports::Udp { source, destination: 5 } = ends(&out.bytes).ports else {
         panic!("{:?}", ends(&out.bytes))
@@ -86,6 +92,18 @@ fn rfc_4787_req_3_a_taken_name_gets_a_port_that_nobody_else_has() {
             destination: 53
         }
     );
+}
+
+#[test]
+fn rfc_4787_req_3_a_forwarded_port_is_given_to_nobody_else() {
+    let mut config = config();
+    config.forward.push(crate::Forward {
+        protocol: crate::Protocol::Udp,
+        ports: (49_152, 65_535),
+    });
+    let mut nat = with_a_name_taken(config);
+    let packet = udp((GUEST, 53), (CLIENT, 5), &[]);
+    assert_eq!(outbound(&mut nat, &packet, seconds(400)), Err(DropReason::TableFull));
 }
 
 #[test]

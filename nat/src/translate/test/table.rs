@@ -57,6 +57,28 @@ fn rfc_5508_req_2_echo_lives_60_s() {
 }
 
 #[test]
+fn a_flow_whose_timeout_gets_shorter_expires_by_the_shorter_one() {
+    let mut nat = nat();
+    establish(&mut nat, 1, seconds(0));
+    // Looks through the table and finds nothing due for two hours.
+    nat.advance(seconds(1000));
+    inbound(
+        &mut nat,
+        &tcp((CLIENT, 1), (SHARED, 80), "FA", 2, 101, &[]),
+        seconds(1000),
+    )
+    .unwrap();
+    outbound(
+        &mut nat,
+        &tcp((GUEST, 80), (CLIENT, 1), "FA", 101, 3, &[]),
+        seconds(1000),
+    )
+    .unwrap();
+    nat.advance(seconds(1240));
+    assert_eq!(nat.flows().count(), 0);
+}
+
+#[test]
 fn time_never_goes_backwards() {
     let mut nat = nat();
     nat.advance(seconds(100));
@@ -109,6 +131,11 @@ fn answered_udp_is_displaced_last_and_the_longest_idle_first() {
     assert!(
         ports.contains(&1) && ports.contains(&2) && !ports.contains(&3),
         "{ports:?}"
+    );
+    let class = |port| nat.flows().find(|flow| flow.world.peer.port == port).map(Class::of);
+    assert_eq!(
+        (class(1), class(2)),
+        (Some(Class::UdpAnswered), Some(Class::UdpUnanswered))
     );
 }
 

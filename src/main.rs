@@ -1,6 +1,7 @@
-//! The `quorate` program.
+//! The `quorate` program: see [`quorate::cli`].
 
-fn main() {
-    eprintln!("quorate: not assembled yet");
-    std::process::exit(64);
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    quorate::cli::main(std::env::args_os())
 }

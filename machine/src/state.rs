@@ -14,7 +14,7 @@
 //! Only memory the guest may write is in it; flash follows from the definition, whose digest is in the description.
 
 use crate::cortexm::CoreSystem;
-use crate::cpu::unicorn::ENGINE_ID;
+use crate::cpu::unicorn::{ENGINE_ID, MemoryBlock};
 use crate::cpu::{Cpu, MProfile, Register, SAVED_REGISTERS};
 use crate::devices::DeviceStateError;
 use crate::machine::{Counters, DefinitionError, Machine};
@@ -175,12 +175,20 @@ impl Machine {
         }
     }
 
+    fn writable_blocks(&self) -> impl Iterator<Item = (usize, &'static MemoryBlock)> + use<> {
+        self.board.memory.iter().enumerate().filter(|(_, block)| block.writable)
+    }
+
     /// `pages` is a whole number of records.
     fn load_pages(&mut self, pages: &[u8]) -> Result<(), StateError> {
-        // What the firmware put into RAM at power on is not necessarily there any more.
-        for (index, block) in self.board.memory.iter().enumerate().filter(|(_, block)| block.writable) {
-            debug_assert_eq!(self.cpu.memory(index).len(), block.bytes as usize);
-            self.cpu.memory_mut(index).fill(0);
+        // What the firmware put into RAM at power on is not necessarily there any more. Only pages that hold something
+        // are touched: the others then stay untouched, and cost neither memory nor time.
+        for (index, _) in self.writable_blocks() {
+            for page in self.cpu.memory_mut(index).chunks_exact_mut(PAGE_BYTES) {
+                if !is_zero(page) {
+                    page.fill(0);
+                }
+            }
         }
         let mut previous = None;
         for record in pages.chunks_exact(PAGE_RECORD_BYTES) {
@@ -207,10 +215,16 @@ impl Machine {
 
     /// The devices are restored already.
     fn load_core(&mut self, core: CoreSystem, registers: &[u32; SAVED_REGISTERS.len()]) -> Result<(), StateError> {
-        if !core.nvic.is_sound() || core.nvic.levels() != self.system.bus.lines() || core.reset_requested {
+        if !core.nvic.is_sound() || core.reset_requested {
             return Err(StateError::Impossible(
-                "an interrupt controller that contradicts itself or the devices".into(),
+                "an interrupt controller that contradicts itself".into(),
             ));
+        }
+        let (levels, lines) = (core.nvic.levels(), self.system.bus.lines());
+        if levels != lines {
+            return Err(StateError::Impossible(format!(
+                "interrupt lines {levels:#x} where devices drive {lines:#x}"
+            )));
         }
         for (register, value) in SAVED_REGISTERS.into_iter().zip(*registers) {
             if register == Register::Xpsr && value & XPSR_EXCEPTION != u32::from(core.nvic.executing()) {

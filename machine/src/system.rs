@@ -45,8 +45,10 @@ impl System {
             limit: u64::MAX,
             pending: None,
         };
+        let mut core = CoreSystem::new();
+        core.nvic.set_levels(bus.lines());
         System {
-            core: CoreSystem::new(),
+            core,
             bus,
             span,
             trace: None,

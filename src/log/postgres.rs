@@ -1,6 +1,6 @@
 //! The log in PostgreSQL or CockroachDB: the statements and what their answers mean.
 //!
-//! Every statement goes through [`Lane::run`](lane::Lane), which connects, retries and gives up. A store has three lanes,
+//! Every statement goes through `Lane::run`, which connects, retries and gives up. A store has three lanes,
 //! that is three connections: appends, the lease, and reading, so that reading a long tail never delays an append or a
 //! renewal. Each lane runs one statement at a time.
 //!

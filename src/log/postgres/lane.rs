@@ -119,8 +119,10 @@ impl Lane {
                     last = what;
                 }
                 Err(Fault::Reconnect(what)) => {
-                    *session = None;
-                    tracing::warn!(lane = self.name, "database connection lost: {what}");
+                    match session.take() {
+                        Some(_) => tracing::warn!(lane = self.name, "database connection lost: {what}"),
+                        None => tracing::debug!(lane = self.name, "no database connection: {what}"),
+                    }
                     last = what;
                 }
             }

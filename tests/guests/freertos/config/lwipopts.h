@@ -30,10 +30,10 @@
 #define MEM_SIZE (896 * 1024)
 #define PBUF_POOL_SIZE 512
 #define PBUF_POOL_BUFSIZE 1536
-#define ETH_PAD_SIZE 2 /* puts IP and TCP headers, and so the data, on word boundaries: the core traps unaligned access */
+#define ETH_PAD_SIZE 2 /* puts IP and TCP headers, and so the data, on word boundaries: the core has no others */
 #define MEMP_NUM_PBUF 64
 #define MEMP_NUM_UDP_PCB 8
-#define MEMP_NUM_TCP_PCB 64
+#define MEMP_NUM_TCP_PCB 80 /* 60 open ones (conn.c), others being refused or on their way out */
 #define MEMP_NUM_TCP_PCB_LISTEN 8
 #define MEMP_NUM_TCP_SEG 4096
 #define MEMP_NUM_SYS_TIMEOUT (LWIP_NUM_SYS_TIMEOUT_INTERNAL + 2) /* our own: DHCP patience, calm after a panic */
@@ -68,7 +68,7 @@
 #define TCP_SND_QUEUELEN (4 * 88)
 #define TCP_SNDLOWAT (16 * TCP_MSS) /* only the socket API, which is off, reads it; the default exceeds its type */
 #define TCP_LISTEN_BACKLOG 1
-#define TCP_DEFAULT_LISTEN_BACKLOG 32
+#define TCP_DEFAULT_LISTEN_BACKLOG 60 /* all that may be open at all: a burst is not dropped for want of it */
 #define LWIP_TCP_SACK_OUT 1
 #define TCP_QUEUE_OOSEQ 1
 #define TCP_OOSEQ_MAX_PBUFS 64 /* a peer cannot park the whole pool behind a hole */

@@ -34,9 +34,13 @@ pub struct Access {
 }
 
 /// The devices.
+///
+/// Invariant: `lines` and `next_event` are what the slots say, computed again whenever one of them says something new.
 pub struct Bus {
     slots: Vec<Slot>,
     emitted: Emitted,
+    lines: u32,
+    next_event: Option<AgreedTime>,
 }
 
 struct Slot {
@@ -55,21 +59,23 @@ impl Bus {
     pub fn new(board: &Board, macs: &[[u8; 6]]) -> Self {
         let slots = board.devices.iter().map(|placement| {
             let device = placement.kind.build(macs);
-            let mut slot = Slot {
+            Slot {
                 name: placement.name,
                 kind: placement.kind,
                 wires: placement.wires,
                 device,
                 lines: 0,
                 next_event: None,
-            };
-            slot.look();
-            slot
+            }
         });
-        Bus {
+        let mut bus = Bus {
             slots: slots.collect(),
             emitted: Emitted::default(),
-        }
+            lines: 0,
+            next_event: None,
+        };
+        bus.look_at_all();
+        bus
     }
 
     /// How many devices.
@@ -83,8 +89,8 @@ impl Bus {
     }
 
     /// The one way to a device's registers. Returns what a read gives; for a write, the value written.
-    pub fn access(&mut self, slot: usize, operation: Operation, offset: u32, size: u8, at: AgreedTime) -> u32 {
-        let slot = &mut self.slots[slot];
+    pub fn access(&mut self, index: usize, operation: Operation, offset: u32, size: u8, at: AgreedTime) -> u32 {
+        let slot = &mut self.slots[index];
         let mut cx = Context::new(at, slot.kind.port(), &mut self.emitted);
         let data = match operation {
             Operation::Read => slot.device.read(offset, size, &mut cx),
@@ -93,33 +99,37 @@ impl Bus {
                 value
             }
         };
-        slot.look();
+        self.look_at(index);
         data
     }
 
     /// An input for the device of kind `kind`; false if there is none, or it does not take it.
     pub fn accept(&mut self, kind: Kind, input: DeviceInput<'_>, at: AgreedTime) -> bool {
-        let Some(slot) = self.slots.iter_mut().find(|slot| slot.kind == kind) else {
+        let Some(index) = self.slots.iter().position(|slot| slot.kind == kind) else {
             return false;
         };
+        let slot = &mut self.slots[index];
         let mut cx = Context::new(at, slot.kind.port(), &mut self.emitted);
         let taken = slot.device.accept(input, &mut cx);
-        slot.look();
+        self.look_at(index);
         taken
     }
 
     /// Lets every device whose time has come run, in the table's order.
     pub fn run_events(&mut self, now: AgreedTime) {
-        for slot in &mut self.slots {
+        if self.next_event.is_none_or(|event| event > now) {
+            return;
+        }
+        for index in 0..self.slots.len() {
+            let slot = &mut self.slots[index];
             if slot.next_event.is_some_and(|event| event <= now) {
-                slot.device
-                    .run_events(&mut Context::new(now, slot.kind.port(), &mut self.emitted));
-                slot.look();
+                let mut cx = Context::new(now, slot.kind.port(), &mut self.emitted);
+                slot.device.run_events(&mut cx);
+                self.look_at(index);
+                let Slot { name, next_event, .. } = &self.slots[index];
                 assert!(
-                    slot.next_event.is_none_or(|event| event > now),
-                    "{} wants to run at {:?} although it ran at {now:?}",
-                    slot.name,
-                    slot.next_event
+                    next_event.is_none_or(|event| event > now),
+                    "{name} wants to run at {next_event:?} although it ran at {now:?}"
                 );
             }
         }
@@ -127,20 +137,20 @@ impl Bus {
 
     /// When the next device wants to run.
     pub fn next_event(&self) -> Option<AgreedTime> {
-        self.slots.iter().filter_map(|slot| slot.next_event).min()
+        self.next_event
     }
 
     /// Levels of the interrupt lines.
     pub fn lines(&self) -> u32 {
-        self.slots.iter().fold(0, |lines, slot| lines | slot.lines)
+        self.lines
     }
 
     /// The board's reset line.
     pub fn reset(&mut self) {
         for slot in &mut self.slots {
             slot.device.reset();
-            slot.look();
         }
+        self.look_at_all();
     }
 
     /// Takes what the devices sent.
@@ -158,18 +168,34 @@ impl Bus {
         assert_eq!(saved.len(), self.slots.len(), "the caller compares");
         for (slot, saved) in self.slots.iter_mut().zip(saved) {
             slot.device.restore(saved).map_err(|error| (slot.name, error))?;
-            slot.look();
         }
+        self.look_at_all();
         Ok(())
+    }
+
+    fn look_at_all(&mut self) {
+        for index in 0..self.slots.len() {
+            self.look_at(index);
+        }
+    }
+
+    /// Looks at a device's outputs after it was called.
+    fn look_at(&mut self, index: usize) {
+        if self.slots[index].look() {
+            self.lines = self.slots.iter().fold(0, |lines, slot| lines | slot.lines);
+            self.next_event = self.slots.iter().filter_map(|slot| slot.next_event).min();
+        }
     }
 }
 
 impl Slot {
-    /// Looks at the device's outputs after it was called.
-    fn look(&mut self) {
+    /// Looks at the device's outputs; true if they changed.
+    fn look(&mut self) -> bool {
+        let before = (self.lines, self.next_event);
         let levels = self.device.irq_levels();
         let wired = |lines, wire: &Wire| lines | (levels >> wire.output & 1) << wire.line;
         self.lines = self.wires.iter().fold(0, wired);
         self.next_event = self.device.next_event();
+        before != (self.lines, self.next_event)
     }
 }

@@ -142,13 +142,13 @@ impl Machine {
 
     /// Applies an entry: feeds the inputs, then lets the guest run the grant.
     pub fn apply(&mut self, entry: &Entry) -> Outputs {
-        self.system.span = Span::new(self.now, entry.grant);
+        self.system.begin(Span::new(self.now, entry.grant));
         self.cpu.set_position(0);
         for input in &entry.inputs {
             self.feed(input);
         }
         let executed = self.run();
-        self.now = self.system.span.until();
+        self.now = self.system.span().until();
         self.counters.executed += executed;
         let emitted = self.system.bus.take_emitted();
         self.counters.outputs_dropped += emitted.dropped;
@@ -229,8 +229,8 @@ impl Machine {
         let mut executed = 0;
         loop {
             let position = self.cpu.position();
-            let end = self.system.span.end();
-            self.system.run_events(self.system.span.at(position));
+            let end = self.system.span().end();
+            self.system.run_events(self.system.span().at(position));
             let core = &mut self.system.core;
             if core.reset_requested {
                 self.reset();

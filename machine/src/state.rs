@@ -24,7 +24,7 @@ use crate::{AgreedTime, Definition, Digest, State};
 use serde::{Deserialize, Serialize};
 
 const MAGIC: [u8; 8] = *b"QUORATEM";
-/// Version of this layout and of everything in [`Description`].
+/// Version of this layout and of everything in the description.
 pub const STATE_VERSION: u32 = 1;
 const HEADER_BYTES: usize = 84;
 const PAGE_RECORD_BYTES: usize = 4 + PAGE_BYTES;

@@ -22,8 +22,9 @@ pub struct System {
     pub core: CoreSystem,
     /// The board's devices.
     pub bus: Bus,
-    /// The entry's span of time.
-    pub span: Span,
+    span: Span,
+    /// A timer and the position where it fires in this entry: divisions of 128 bits, worth remembering.
+    due: (Option<AgreedTime>, u64),
     /// Sees every device access.
     pub trace: Option<Trace>,
     /// The CPU must stop here whatever else happens; tests use it to interrupt runs where nothing is due.
@@ -51,10 +52,22 @@ impl System {
             core,
             bus,
             span,
+            due: (None, span.end()),
             trace: None,
             stop_at: u64::MAX,
             armed,
         }
+    }
+
+    /// A new entry begins.
+    pub fn begin(&mut self, span: Span) {
+        self.span = span;
+        self.due = (None, span.end());
+    }
+
+    /// The entry's span of time.
+    pub fn span(&self) -> Span {
+        self.span
     }
 
     /// Lets timers and devices do what is due at `now`.
@@ -73,9 +86,13 @@ impl System {
     }
 
     /// The position up to which nothing is due, at most the entry's end.
-    pub fn next_stop(&self) -> u64 {
-        let event = self.next_event().and_then(|time| self.span.position_of(time));
-        event.unwrap_or(u64::MAX).min(self.span.end())
+    pub fn next_stop(&mut self) -> u64 {
+        let event = self.next_event();
+        if event != self.due.0 {
+            let position = event.and_then(|time| self.span.position_of(time));
+            self.due = (event, position.unwrap_or(u64::MAX).min(self.span.end()));
+        }
+        self.due.1
     }
 
     /// Tells the CPU where to stop.
@@ -85,7 +102,7 @@ impl System {
         control.set_pending(self.armed.pending);
     }
 
-    fn wanted(&self) -> Armed {
+    fn wanted(&mut self) -> Armed {
         Armed {
             limit: self.next_stop().min(self.stop_at),
             pending: self.core.nvic.preempting_priority(),

@@ -4,9 +4,9 @@
 //! so a machine could not move to its thread, and it keeps a mutable borrow alive across a run, during which hooks
 //! change the same state.
 //!
-//! How data passes during a run: [`CortexM0::run`] leaves a pointer to the environment in [`Hooks`] and starts the
-//! engine; the engine calls [`on_read`], [`on_write`] and [`on_interrupt`], which find it there. Nothing of [`CortexM0`]
-//! itself is touched meanwhile: what a call may use is a [`Handle`], a copy of the engine's address.
+//! How data passes during a run: [`CortexM0::run`] leaves a pointer to the environment in `Hooks` and starts the
+//! engine; the engine calls `on_read`, `on_write` and `on_interrupt`, which find it there. Nothing of [`CortexM0`]
+//! itself is touched meanwhile: what a call may use is a `Handle`, a copy of the engine's address.
 //!
 //! Invariants:
 //! 1. `Hooks::environment` is set exactly while `run` is executing.

@@ -43,6 +43,7 @@ static void run(char command) {
         case 'j': TRY("jump", "bx r3", 0x60000001); break;
         case 'l': ASM("movs r0, #0\n ldr r1, =0x50000000\n mov sp, r1\n udf #0"); break;
         case 'b': for (;;) mark++; break;
+        case 'p': for (;;) (void)UART_STATE; break;
         case 't':
             SYST_RVR = 24999;
             SYST_CVR = 0;

@@ -26,12 +26,13 @@ const CMAKE_PROFILE: &str = "Release";
 /// system is never used.
 pub fn libraries(source: &Path, engine_id: &str, out: &Path) {
     let archs = enabled_archs();
+    let (compiler, flags) = compiler();
     let entry = cache::Entry::new(&[
         ("engine", engine_id),
         ("archs", &archs),
-        ("compiler", &compiler_version()),
+        ("compiler", &compiler),
+        ("flags", &flags),
         ("target", &env::var("TARGET").expect("cargo sets it")),
-        ("cflags", &env::var("CFLAGS").unwrap_or_default()),
         ("cmake", &format!("{CMAKE_PROFILE} {DEFINES:?}")),
     ]);
     let link = out.join("link");
@@ -60,12 +61,17 @@ fn enabled_archs() -> String {
     archs.join(";")
 }
 
-fn compiler_version() -> String {
-    let compiler = cc::Build::new().try_get_compiler();
+/// What the C compiler says it is, and the flags the environment gives it.
+fn compiler() -> (String, String) {
+    // Optimization and debug information come from CMAKE_PROFILE, not from cargo's profile.
+    let compiler = cc::Build::new().opt_level(3).debug(false).try_get_compiler();
     let compiler =
         compiler.unwrap_or_else(|error| fail(format_args!("no C compiler (Debian: build-essential): {error}")));
     match compiler.to_command().arg("--version").output() {
-        Ok(output) if output.status.success() => String::from_utf8_lossy(&output.stdout).into_owned(),
+        Ok(output) if output.status.success() => (
+            String::from_utf8_lossy(&output.stdout).into_owned(),
+            format!("{:?}", compiler.args()),
+        ),
         _ => fail(format_args!(
             "{} --version fails (Debian: build-essential)",
             compiler.path().display()

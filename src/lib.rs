@@ -1,8 +1,15 @@
 //! The quorate node: the only async code, the only SQL and the only host clock of the project.
 
 pub mod admin;
+pub mod capture;
 pub mod cli;
+pub mod clock;
 pub mod config;
+pub mod demo;
+pub mod edge;
+pub mod egress;
+pub mod executor;
 pub mod log;
+pub mod node;
 pub mod peers;
 pub mod replica;

@@ -128,6 +128,12 @@ pub struct Status {
     pub append_p50_us: u64,
     /// Time of an append, 99th percentile.
     pub append_p99_us: u64,
+    /// Statements sent to the store since the start.
+    pub statements: u64,
+    /// Inputs committed since the start, of all nodes.
+    pub inputs: u64,
+    /// Guest instructions executed since the start.
+    pub executed: u64,
     /// Packets at the edge.
     pub edge: EdgeStatus,
     /// The other nodes.
@@ -149,6 +155,12 @@ pub struct EdgeStatus {
     pub frames_in: u64,
     /// Let out.
     pub frames_out: u64,
+    /// Of these, let out again because the node that was to do it was lost.
+    pub repeated: u64,
+    /// Left to another node by the egress policy.
+    pub left_to_others: u64,
+    /// Computed while this node must not emit: not ready, or late.
+    pub withheld: u64,
     /// Dropped, by reason.
     pub dropped: BTreeMap<String, u64>,
 }

@@ -38,7 +38,13 @@ fn status() -> Status {
         pending_inputs: 0,
         append_p50_us: 700,
         append_p99_us: 900,
+        statements: 10,
+        inputs: 3,
+        executed: 1_000_000,
         edge: EdgeStatus {
+            repeated: 0,
+            left_to_others: 0,
+            withheld: 0,
             frames_in: 1,
             frames_out: 2,
             dropped: BTreeMap::from([("malformed".to_owned(), 3)]),

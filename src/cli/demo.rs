@@ -1,10 +1,13 @@
 //! `quorate demo`: its arguments. What it does is in `demo`.
 
 use std::path::PathBuf;
+use std::process::{Command, Stdio};
 
 use clap::{Args, ValueEnum};
 
 use super::{Exit, Failure};
+use crate::demo::cluster::ClusterError;
+use crate::demo::{self, DemoError, Options, Victim};
 
 /// Which guest to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -51,11 +54,64 @@ pub struct DemoArgs {
 }
 
 /// Runs the demo on the only thread of the process, which may have to enter a user namespace.
-pub(super) fn run(_arguments: &DemoArgs) -> Result<(), Failure> {
-    // Where `crate::demo` goes in.
+pub(super) fn run(arguments: &DemoArgs) -> Result<(), Failure> {
+    let options = Options {
+        firmware: firmware(arguments)?,
+        nodes: usize::from(arguments.nodes),
+        kill: match arguments.kill {
+            Kill::Sequencer => Victim::Sequencer,
+            Kill::Follower => Victim::Follower,
+            Kill::None => Victim::None,
+        },
+        store: arguments.store.clone(),
+        json: arguments.json,
+        keep: arguments.keep,
+    };
+    let outcome = demo::run(&options)?;
+    if outcome.held() {
+        return Ok(());
+    }
+    let exit = if outcome.digests_equal() {
+        Exit::Data
+    } else {
+        Exit::Divergence
+    };
     Err(Failure::new(
-        Exit::Temporary,
-        "this build has no demo in it",
-        "use a newer build",
+        exit,
+        outcome.verdict(),
+        "run it again with --keep and look at the nodes' logs",
     ))
+}
+
+/// The firmware asked for, or the one `make guests` built last.
+fn firmware(arguments: &DemoArgs) -> Result<PathBuf, Failure> {
+    if let Some(path) = &arguments.firmware {
+        return Ok(path.clone());
+    }
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/guests/freertos/build");
+    let fix = "build the guest with `make guests`, or name its firmware with --firmware";
+    let failed = |why: String| {
+        Failure::new(
+            Exit::Temporary,
+            format!("the guest's firmware is not there: {why}"),
+            fix,
+        )
+    };
+    let output = Command::new(script).stderr(Stdio::inherit()).output();
+    let output = output.map_err(|error| failed(format!("{script}: {error}")))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    match text.lines().last() {
+        Some(path) if output.status.success() => Ok(PathBuf::from(path)),
+        _ => Err(failed(format!("{script} ended with {}", output.status))),
+    }
+}
+
+impl From<DemoError> for Failure {
+    fn from(error: DemoError) -> Failure {
+        let what = error.to_string();
+        match error {
+            DemoError::Cluster(ClusterError::Topology(_)) => Failure::new(Exit::Permission, what, ""),
+            DemoError::Cluster(_) | DemoError::Io { .. } => Failure::new(Exit::Temporary, what, ""),
+        }
+    }
 }

@@ -1,14 +1,49 @@
 //! `quorate run`.
 
+use tokio::signal::unix::{SignalKind, signal};
+
 use super::{Exit, Failure};
 use crate::config::Config;
+use crate::node::{self, NodeError};
 
 /// Runs the node until SIGTERM or SIGINT.
 pub(super) fn run(config: Config) -> Result<(), Failure> {
-    // Where the node's runtime goes in.
-    let what = format!(
-        "node {:?} of machine {:?}: this build has no node in it",
-        config.node, config.cluster.machine
-    );
-    Err(Failure::new(Exit::Temporary, what, "use a newer build"))
+    // One thread: what happens in a node happens in an order, and a wake-up on another core costs more than it brings.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Failure::io(&error, format!("start the runtime: {error}"), ""))?;
+    runtime.block_on(async {
+        let asked = |kind| signal(kind).map_err(|error| Failure::io(&error, format!("watch for signals: {error}"), ""));
+        let (mut terminate, mut interrupt) = (asked(SignalKind::terminate())?, asked(SignalKind::interrupt())?);
+        let shutdown = async move {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        };
+        node::run(config, shutdown).await.map_err(Failure::from)
+    })
+}
+
+impl From<NodeError> for Failure {
+    fn from(error: NodeError) -> Failure {
+        let what = error.to_string();
+        match error {
+            NodeError::Config(error) => error.into(),
+            NodeError::Log(error) => error.into(),
+            NodeError::Admin(error) => error.into(),
+            NodeError::Machine { .. } => {
+                Failure::new(Exit::Data, what, "name an ELF file that was built for the board")
+            }
+            NodeError::Network(_) => Failure::new(Exit::Config, what, "correct [network] in the cluster's file"),
+            NodeError::Genesis(_) => Failure::new(Exit::Data, what, ""),
+            NodeError::Tap(netbridge::TapError::InUse { .. }) => Failure::new(Exit::Temporary, what, ""),
+            NodeError::Tap(_) => Failure::new(Exit::Permission, what, ""),
+            NodeError::Io { error, .. } => Failure::io(&error, what, ""),
+            NodeError::Stopped(_) => Failure::new(
+                Exit::Divergence,
+                what,
+                "keep the log and this output, and run `quorate db check`",
+            ),
+        }
+    }
 }

@@ -1,0 +1,141 @@
+//! What a demo came to: as a table, as JSON, and as an exit code.
+
+use std::time::Duration;
+
+use comfy_table::Table;
+use comfy_table::presets::UTF8_FULL_CONDENSED;
+use serde_json::{Value, json};
+
+/// The demo's result.
+#[derive(Debug, Clone)]
+pub struct Outcome {
+    /// Which guest.
+    pub guest: String,
+    /// How many nodes were started.
+    pub nodes: usize,
+    /// Who died (node, role).
+    pub killed: Option<(String, String)>,
+    /// Somebody should have died.
+    pub kill_asked: bool,
+    /// The connection opened at the start was still the one at the end.
+    pub same_connection: bool,
+    /// How it broke.
+    pub broken: Option<String>,
+    /// Payload bytes sent.
+    pub bytes_sent: u64,
+    /// Payload bytes that came back right.
+    pub bytes_echoed: u64,
+    /// Payload bytes that did not.
+    pub bytes_lost: u64,
+    /// Longest time without an answer, from the fault on (all the time if there was none).
+    pub longest_gap: Duration,
+    /// Median append, as the sequencer measured it before the fault.
+    pub append_p50_us: Option<u64>,
+    /// Median echo before the fault.
+    pub echo_p50: Option<Duration>,
+    /// 99th percentile of it.
+    pub echo_p99: Option<Duration>,
+    /// (node, (index, digest)) of every survivor.
+    pub digests: Vec<(String, (u64, String))>,
+}
+
+impl Outcome {
+    /// Whether the survivors hold the same machine.
+    #[must_use]
+    pub fn digests_equal(&self) -> bool {
+        self.digests.windows(2).all(|pair| pair[0].1 == pair[1].1) && !self.digests.is_empty()
+    }
+
+    /// Whether everything held.
+    #[must_use]
+    pub fn held(&self) -> bool {
+        self.same_connection && self.bytes_lost == 0 && self.digests_equal() && self.kill_asked == self.killed.is_some()
+    }
+
+    /// One JSON object; times in milliseconds.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        json!({
+            "guest": self.guest,
+            "nodes": self.nodes,
+            "killed": self.killed.as_ref().map(|(_, role)| role),
+            "killed_node": self.killed.as_ref().map(|(node, _)| node),
+            "same_connection": self.same_connection,
+            "broken": self.broken,
+            "bytes_sent": self.bytes_sent,
+            "bytes_echoed": self.bytes_echoed,
+            "bytes_lost": self.bytes_lost,
+            "longest_gap_ms": milliseconds(self.longest_gap),
+            "append_p50_ms": self.append_p50_us.map(|us| us as f64 / 1000.0),
+            "echo_p50_ms": self.echo_p50.map(milliseconds),
+            "echo_p99_ms": self.echo_p99.map(milliseconds),
+            "digests_equal": self.digests_equal(),
+            "digests": self.digests.iter().map(|(node, (index, digest))| {
+                json!({ "node": node, "index": index, "digest": digest })
+            }).collect::<Vec<_>>(),
+            "held": self.held(),
+        })
+    }
+
+    /// The table at the end of the story.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(UTF8_FULL_CONDENSED);
+        let connection = match &self.broken {
+            None if self.same_connection => "the same from beginning to end".to_owned(),
+            None => "said nothing".to_owned(),
+            Some(error) => format!("BROKE: {error}"),
+        };
+        table.add_row(["TCP connection", &connection]);
+        table.add_row(["bytes sent", &self.bytes_sent.to_string()]);
+        table.add_row([
+            "echoed intact",
+            &format!("{} ({} lost)", self.bytes_echoed, self.bytes_lost),
+        ]);
+        let during = if self.killed.is_some() {
+            "longest gap after the kill"
+        } else {
+            "longest gap"
+        };
+        table.add_row([during, &format!("{:.0} ms", milliseconds(self.longest_gap))]);
+        let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".into());
+        let append = self.append_p50_us.map(|us| format!("{:.2} ms", us as f64 / 1000.0));
+        table.add_row(["append to the log, median", &or_none(append)]);
+        let echo = self.echo_p50.zip(self.echo_p99);
+        let echo = echo.map(|(p50, p99)| format!("{:.2} ms / {:.2} ms", milliseconds(p50), milliseconds(p99)));
+        table.add_row(["echo, median / 99 %", &or_none(echo)]);
+        for (node, (index, digest)) in &self.digests {
+            let short = digest.get(..16).unwrap_or(digest);
+            table.add_row([&format!("digest of {node} at {index}"), short]);
+        }
+        table.to_string()
+    }
+
+    /// The last line of the story.
+    #[must_use]
+    pub fn verdict(&self) -> String {
+        let mut wrong = Vec::new();
+        if !self.same_connection {
+            wrong.push("the connection did not survive");
+        }
+        if self.bytes_lost != 0 {
+            wrong.push("bytes were lost");
+        }
+        if !self.digests_equal() {
+            wrong.push("the survivors' machines differ");
+        }
+        if self.kill_asked != self.killed.is_some() {
+            wrong.push("no node could be killed as asked");
+        }
+        match (wrong.is_empty(), &self.killed) {
+            (true, Some((node, _))) => format!("Held: {node} is gone, and neither client nor guest lost anything."),
+            (true, None) => "Held: every byte came back, every node holds the same machine.".into(),
+            (false, _) => format!("DID NOT HOLD: {}.", wrong.join(", ")),
+        }
+    }
+}
+
+fn milliseconds(time: Duration) -> f64 {
+    (time.as_secs_f64() * 1e5).round() / 100.0
+}

@@ -1,0 +1,233 @@
+//! One node at work: the main loop that joins the replica with the store, the peers, the TAP and the executor.
+//!
+//! Everything here runs on one thread (a tokio current-thread runtime): what happened is turned into a
+//! [`replica::Event`](crate::replica::Event), the replica answers with actions, and these are carried out in order. The
+//! executor has a thread of its own; the only things shared with it are the [`Gate`] and the [`Wire`](crate::edge::Wire).
+//!
+//! ```text
+//!   TAP ----> Edge --Local--> +---------+ --Log-----> store
+//!   console --------Local---> | Replica | --Send----> peers
+//!   peers ------------Peer--> |         | --Execute-> executor --> Egress --> TAP
+//!   store -------------Log--> +---------+ --Readiness-> Gate, carrier
+//!   executor -------Applied------^
+//! ```
+
+mod backend;
+mod start;
+mod statistics;
+
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::FuturesUnordered;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+use tracing::{debug, info, warn};
+
+use crate::clock;
+use crate::edge::Edge;
+use crate::egress::{Gate, Sent};
+use crate::executor::{Command, Executor, ExecutorGone, Report};
+use crate::log::{Log, LogError, NodeId};
+use crate::peers::{PeerEvent, PeersHandle};
+use crate::replica::{Action, Event, LogReply, LogRequest, Readiness, Replica};
+
+pub use start::{NodeError, run};
+
+/// How often the uplinks are looked at.
+const LINKS_EVERY: Duration = Duration::from_millis(10);
+/// Frames taken from the TAP before anything else is looked at again.
+const FRAMES_AT_ONCE: usize = 64;
+
+type Answer = (u64, u64, Result<LogReply, LogError>);
+
+/// The node's parts, opened by [`start`] and owned by the loop.
+struct Node<L> {
+    me: NodeId,
+    incarnation: u64,
+    log: Arc<L>,
+    answers: FuturesUnordered<Pin<Box<dyn Future<Output = Answer> + Send>>>,
+    replica: Replica,
+    executor: Executor,
+    reports: mpsc::UnboundedReceiver<Report>,
+    peers: PeersHandle,
+    peer_events: mpsc::Receiver<PeerEvent>,
+    edge: Edge,
+    edge_fit: bool,
+    gate: Arc<Gate>,
+    sent: Arc<Sent>,
+    admin: backend::Admin,
+    statistics: statistics::Statistics,
+    actions: Vec<Action>,
+}
+
+/// Why the main loop ended by itself.
+#[derive(Debug, thiserror::Error)]
+enum Stop {
+    #[error("{0}")]
+    Fatal(String),
+    #[error(transparent)]
+    Executor(#[from] ExecutorGone),
+}
+
+impl<L: Log> Node<L> {
+    /// Run until `shutdown`, or until an invariant breaks.
+    async fn run(&mut self, shutdown: impl Future<Output = ()>) -> Result<(), Stop> {
+        tokio::pin!(shutdown);
+        let mut links = interval(LINKS_EVERY);
+        links.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        self.handle(Event::Tick)?;
+        loop {
+            let wake = self.replica.deadline().map_or(Duration::from_secs(1), |deadline| {
+                Duration::from_nanos(deadline.saturating_sub(clock::mono_ns()))
+            });
+            tokio::select! {
+                biased;
+                () = &mut shutdown => return Ok(()),
+                Some(report) = self.reports.recv() => self.applied(report)?,
+                Some((tag, started, answer)) = self.answers.next() => self.answered(tag, started, answer)?,
+                Some(event) = self.peer_events.recv() => self.peer(event)?,
+                Some(call) = self.admin.next() => self.call(call)?,
+                result = self.edge.readable() => self.frames(result)?,
+                _ = links.tick() => self.look_at_links()?,
+                () = sleep_until(Instant::now() + wake) => self.handle(Event::Tick)?,
+            }
+        }
+    }
+
+    /// Tell the replica, and do what it says.
+    fn handle(&mut self, event: Event) -> Result<(), Stop> {
+        let mut actions = std::mem::take(&mut self.actions);
+        self.replica.handle(event, clock::now(), &mut actions);
+        for action in actions.drain(..) {
+            self.act(action)?;
+        }
+        self.actions = actions;
+        Ok(())
+    }
+
+    fn act(&mut self, action: Action) -> Result<(), Stop> {
+        match action {
+            Action::Log(tag, request) => self.ask(tag, request),
+            Action::Send(to, message) => self.peers.send(to, &message),
+            Action::Execute(entry) => {
+                self.statistics.committed(&entry);
+                self.executor.command(Command::Apply {
+                    entry,
+                    received: clock::mono_ns(),
+                })?;
+            }
+            Action::Refused(_) => self.statistics.refused += 1,
+            Action::Acknowledged(..) => self.statistics.acknowledged += 1,
+            Action::Readiness(readiness) => self.readiness(readiness),
+            Action::Role(role) => info!(?role, "role"),
+            Action::Fatal(why) => return Err(Stop::Fatal(why)),
+        }
+        Ok(())
+    }
+
+    /// Send a request to the store; its answer comes back through `answers`.
+    fn ask(&mut self, tag: u64, request: LogRequest) {
+        let (log, me, incarnation) = (Arc::clone(&self.log), self.me, self.incarnation);
+        self.statistics.asked(&request);
+        let started = clock::mono_ns();
+        self.answers.push(Box::pin(async move {
+            let answer = match request {
+                LogRequest::Tail { from, limit } => log.tail(from, limit).await.map(LogReply::Tail),
+                LogRequest::Watch => log.watch().await.map(|(lease, head)| LogReply::Watch(lease, head)),
+                LogRequest::Take { seen, lease } => log.take(seen, me, incarnation, lease).await.map(LogReply::Take),
+                LogRequest::Renew { term, lease } => log.renew(term, me, lease).await.map(LogReply::Renew),
+                LogRequest::Barrier(row) => log.barrier(row).await.map(LogReply::Appended),
+                LogRequest::Append(row) => log.append(row).await.map(LogReply::Appended),
+            };
+            (tag, started, answer)
+        }));
+    }
+
+    fn answered(&mut self, tag: u64, started: u64, answer: Result<LogReply, LogError>) -> Result<(), Stop> {
+        match &answer {
+            Ok(LogReply::Appended(_)) => {
+                self.gate.confirm(started);
+                self.statistics.append_ns.record(clock::mono_ns() - started);
+            }
+            Ok(_) => self.gate.confirm(started),
+            Err(error) => self.statistics.log_failed(error),
+        }
+        self.handle(Event::Log(tag, answer))
+    }
+
+    fn applied(&mut self, report: Report) -> Result<(), Stop> {
+        self.statistics.applied(&report);
+        self.admin.serial(&report.serial);
+        if let Some(view) = report.view {
+            self.edge.set_view(view);
+        }
+        self.handle(Event::Applied(report.applied))
+    }
+
+    fn peer(&mut self, event: PeerEvent) -> Result<(), Stop> {
+        self.handle(match event {
+            PeerEvent::Up(node) => {
+                info!(node = node.0, "peer link up");
+                Event::PeerUp(node)
+            }
+            PeerEvent::Down(node) => {
+                warn!(node = node.0, "peer link down");
+                Event::PeerDown(node)
+            }
+            PeerEvent::Message(node, message) => Event::Peer(node, message),
+        })
+    }
+
+    fn frames(&mut self, readable: std::io::Result<()>) -> Result<(), Stop> {
+        if let Err(error) = readable {
+            warn!(%error, "the TAP cannot be read");
+            return self.set_edge_fit(false);
+        }
+        let now = clock::mono_ns();
+        for _ in 0..FRAMES_AT_ONCE {
+            let Some(payload) = self.edge.receive(now) else { break };
+            self.handle(Event::Local(payload))?;
+        }
+        Ok(())
+    }
+
+    fn look_at_links(&mut self) -> Result<(), Stop> {
+        let fit = self.edge.links_up();
+        self.set_edge_fit(fit)
+    }
+
+    fn set_edge_fit(&mut self, fit: bool) -> Result<(), Stop> {
+        if fit == self.edge_fit {
+            return Ok(());
+        }
+        self.edge_fit = fit;
+        info!(fit, "edge");
+        self.handle(Event::Edge { fit })
+    }
+
+    /// The carrier is the node's readiness as routing daemons see it.
+    fn readiness(&mut self, readiness: Readiness) {
+        let ready = readiness == Readiness::Ready;
+        if !ready {
+            self.gate.set_ready(false); // first the gate: nothing leaves after this line
+        }
+        if let Err(error) = self.edge.set_carrier(ready) {
+            warn!(%error, "the TAP's carrier cannot be set");
+        }
+        if ready {
+            self.gate.set_ready(true);
+        }
+        info!(?readiness, "readiness");
+    }
+
+    fn call(&mut self, call: backend::Call) -> Result<(), Stop> {
+        debug!(?call, "admin");
+        match backend::answer(self, call)? {
+            Some(event) => self.handle(event),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,285 @@
+//! From a [`Config`] to a running node: open everything in the order in which failing is cheapest, wait for the database
+//! if it is away, and run until told to stop.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use machine::Machine;
+use nat::Nat;
+use netbridge::egress::Policy;
+use netbridge::ingress::{self, Ingress};
+use netbridge::limits::{Limits, Rate};
+use netbridge::tap::Options;
+use netbridge::{Mac, Tap, TapError};
+use tokio::sync::{mpsc, watch};
+use tracing::{info, warn};
+
+use super::statistics::Statistics;
+use super::{Node, Stop, backend};
+use crate::clock;
+use crate::config::{Cluster, Config, ConfigError, Mode};
+use crate::edge::Edge;
+use crate::egress::{Egress, Gate, Sent};
+use crate::executor::{Executor, Network, State};
+use crate::log::{self, AgreedTime, AnyLog, CodecError, Entry, Log, LogError, Missing};
+use crate::peers::Peers;
+use crate::replica::Replica;
+
+/// How long a call to the store keeps trying by itself. The replica repeats what failed, so this only bounds how late it
+/// learns of it.
+const PATIENCE: Duration = Duration::from_secs(5);
+/// Time between two attempts to reach the database at start.
+const DATABASE_RETRY: Duration = Duration::from_millis(500);
+
+/// Why a node could not start, or stopped by itself. Each has an [`Exit`] code.
+#[derive(Debug, thiserror::Error)]
+pub enum NodeError {
+    /// A setting.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// The guest cannot be built.
+    #[error("the guest cannot be built from {}: {error}", firmware.display())]
+    Machine {
+        /// Which firmware.
+        firmware: PathBuf,
+        /// Why not.
+        error: machine::DefinitionError,
+    },
+    /// Translation settings that contradict themselves.
+    #[error("[network] cannot be used: {0}")]
+    Network(nat::ConfigError),
+    /// The database, for good.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// An entry that is none.
+    #[error("the log's first entry cannot be read: {0}; check it with `quorate db check`")]
+    Genesis(#[from] CodecError),
+    /// The TAP.
+    #[error(transparent)]
+    Tap(#[from] TapError),
+    /// The admin socket.
+    #[error(transparent)]
+    Admin(#[from] crate::admin::AdminError),
+    /// A socket, a thread.
+    #[error("{what}: {error}")]
+    Io {
+        /// What was tried.
+        what: String,
+        /// What the system said.
+        error: io::Error,
+    },
+    /// An invariant of ours is broken, or the log is damaged.
+    #[error("the node stopped itself: {0}")]
+    Stopped(String),
+}
+
+/// Run a node until `shutdown` is ready. Must be called in a tokio runtime of one thread.
+///
+/// # Errors
+/// It cannot start, or an invariant breaks while it runs. A database that is away is waited for.
+pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), NodeError> {
+    tokio::pin!(shutdown);
+    let firmware = config.cluster.firmware()?;
+    let digest = config.cluster.digest(&firmware, machine::ENGINE_ID);
+    check_guest(&config.cluster, &firmware)?;
+    let tap = Tap::open(&config.tap.name, Options::default())?;
+    let begun = tokio::select! {
+        () = &mut shutdown => return Ok(()),
+        begun = begin(&config, digest.digest) => begun?,
+    };
+    digest.check(begun.genesis.config.unwrap_or_default())?;
+    let (stop, stopped) = watch::channel(());
+    let mut node = open(&config, begun, &firmware, tap, digest.digest, stopped).await?;
+    info!(
+        node = config.node,
+        machine = config.cluster.machine,
+        incarnation = node.incarnation,
+        "started"
+    );
+    let result = node.run(shutdown).await;
+    drop(stop);
+    match result {
+        Ok(()) => Ok(()),
+        Err(Stop::Fatal(why)) => Err(NodeError::Stopped(why)),
+        Err(Stop::Executor(gone)) => Err(NodeError::Stopped(gone.to_string())),
+    }
+}
+
+/// What the database knows at the start.
+struct Begun {
+    log: AnyLog,
+    genesis: Entry,
+    incarnation: u64,
+}
+
+/// Reach the database, however long it takes, and read or write the first entry.
+async fn begin(config: &Config, digest: [u8; 32]) -> Result<Begun, NodeError> {
+    let mut said = false;
+    loop {
+        match try_begin(config, digest).await {
+            Err(NodeError::Log(LogError::Unavailable(why))) => {
+                if !said {
+                    warn!(why, "waiting for the database");
+                    said = true;
+                }
+                tokio::time::sleep(DATABASE_RETRY).await;
+            }
+            result => return result,
+        }
+    }
+}
+
+async fn try_begin(config: &Config, digest: [u8; 32]) -> Result<Begun, NodeError> {
+    let log = log::open(
+        &config.cluster.store.url(),
+        &config.cluster.machine,
+        PATIENCE,
+        Missing::Create,
+    )
+    .await?;
+    let first = Entry::genesis(digest, AgreedTime(clock::wall_ns()));
+    let genesis = Entry::decode(&log.genesis(first.to_row()).await?)?;
+    let incarnation = log.incarnate(config.me).await?;
+    Ok(Begun {
+        log,
+        genesis,
+        incarnation,
+    })
+}
+
+/// Build the guest once before anything else is touched: a wrong firmware is found at once.
+fn check_guest(cluster: &Cluster, firmware: &[u8]) -> Result<(), NodeError> {
+    build(cluster, firmware, machine::AgreedTime(0)).map(drop)
+}
+
+fn build(cluster: &Cluster, firmware: &[u8], start: machine::AgreedTime) -> Result<(Machine, Network), NodeError> {
+    let definition = cluster.definition(firmware.to_vec(), start);
+    let machine = Machine::new(&definition);
+    let machine = machine.map_err(|error| NodeError::Machine {
+        firmware: cluster.guest.firmware.clone(),
+        error,
+    })?;
+    let network = match &cluster.network.mode {
+        Mode::Nat(config) => Network::Nat(Box::new(Nat::new(config.clone()).map_err(NodeError::Network)?)),
+        Mode::L2 => Network::L2(Box::default()),
+    };
+    Ok((machine, network))
+}
+
+async fn open(
+    config: &Config,
+    begun: Begun,
+    firmware: &[u8],
+    tap: Tap,
+    digest: [u8; 32],
+    stopped: watch::Receiver<()>,
+) -> Result<Node<AnyLog>, NodeError> {
+    let Begun {
+        log,
+        genesis,
+        incarnation,
+    } = begun;
+    let edge = open_edge(config, tap)?;
+    let gate = Arc::new(Gate::new(Duration::from_millis(
+        config.cluster.timing.confirm_max_ms.get(),
+    )));
+    let sent = Arc::new(Sent::default());
+    let stale_max = Duration::from_millis(config.cluster.timing.stale_max_ms.get());
+    let policy = policy(config.cluster.network.egress);
+    let egress = Egress::new(
+        config.me,
+        policy,
+        Arc::clone(&gate),
+        edge.wire(),
+        Arc::clone(&sent),
+        stale_max,
+    );
+    let (machine, network) = build(&config.cluster, firmware, machine::AgreedTime(genesis.grant.until.0))?;
+    let (to, reports) = mpsc::unbounded_channel(); // bounded by the replica: at most 64 entries are handed out ahead
+    let state = State::new(machine, network, egress, &genesis);
+    let executor = Executor::start(state, move |report| drop(to.send(report)));
+    let executor = executor.map_err(io_error("start the executor's thread".into()))?;
+    let peers_config = config.peers(incarnation, digest, machine::ENGINE_ID)?;
+    let listen = peers_config.listen;
+    let until_stopped = {
+        let mut stopped = stopped.clone();
+        async move { drop(stopped.changed().await) } // an error: the sender is gone, which is the signal
+    };
+    let (peers, peer_events) = Peers::start(peers_config, until_stopped)
+        .await
+        .map_err(io_error(format!(
+            "listen for peers on {listen}; is another node running, or the address not here"
+        )))?;
+    let admin = backend::Admin::start(config, edge.wire().capture().clone(), stopped)?;
+    let replica = Replica::new(config.replica(incarnation, random_seed()?), &genesis);
+    Ok(Node {
+        me: config.me,
+        incarnation,
+        log: Arc::new(log),
+        answers: Default::default(),
+        replica,
+        executor,
+        reports,
+        peers,
+        peer_events,
+        edge,
+        edge_fit: false, // as the replica assumes until the first look at the links
+        gate,
+        sent,
+        admin,
+        statistics: Statistics::default(),
+        actions: Vec::new(),
+    })
+}
+
+fn open_edge(config: &Config, tap: Tap) -> Result<Edge, NodeError> {
+    let limits = Limits {
+        total: Rate {
+            frames_per_s: config.limits.ingress_per_s.get(),
+            burst_frames: config.limits.ingress_burst.get(),
+            ..Limits::default().total
+        },
+        ..Limits::default()
+    };
+    let mode = ingress_mode(config, tap.kernel_mac()?);
+    let transparent = matches!(config.cluster.network.mode, Mode::L2);
+    let links = config.tap.watch_links.clone();
+    Edge::new(tap, Ingress::new(mode, limits), transparent, links).map_err(io_error("watch the TAP".into()))
+}
+
+/// How frames from the host are looked at.
+fn ingress_mode(config: &Config, kernel: Mac) -> ingress::Mode {
+    match &config.cluster.network.mode {
+        Mode::Nat(nat) => ingress::Mode::Routed {
+            addresses: nat.external.clone(),
+            mac: Mac(config.tap.mac.0),
+            kernel,
+            drop_duplicate_acks: policy(config.cluster.network.egress) == Policy::All,
+        },
+        Mode::L2 => ingress::Mode::L2 {
+            guest: Mac(config.cluster.guest.mac.0),
+            ipv6_multicast: false,
+            promiscuous: false,
+        },
+    }
+}
+
+fn policy(setting: crate::config::Egress) -> Policy {
+    use crate::config::Egress;
+    match setting {
+        Egress::All => Policy::All,
+        Egress::IngressOwner => Policy::IngressOwner,
+        Egress::FlowHash => Policy::FlowHash,
+        Egress::Leader => Policy::Leader,
+    }
+}
+
+fn random_seed() -> Result<u64, NodeError> {
+    getrandom::u64().map_err(|error| io_error("read random bytes".into())(io::Error::other(error)))
+}
+
+fn io_error(what: String) -> impl FnOnce(io::Error) -> NodeError {
+    move |error| NodeError::Io { what, error }
+}

@@ -1,0 +1,91 @@
+//! How fast a busy guest runs: replicated on three nodes, and the same machine by itself.
+//!
+//! Three replicas share this host's cores, so "the same machine without replication" is measured the same way: three
+//! machines that run beside each other without log, links or database. The figure for one machine alone is given too.
+
+use std::time::{Duration, Instant};
+
+use machine::{AgreedTime, Definition, Entry, Grant, Input, Machine, Ticks};
+use quorate::admin::Client;
+
+use crate::Figures;
+use crate::lab::{Lab, Setup, StoreKind, firmware};
+
+/// What the shell is told: burn CPU for a minute of guest time.
+const BUSY: &[u8] = b"busy 60000\r";
+/// Measured time.
+const TIME: Duration = Duration::from_secs(4);
+/// From the command to the first measurement.
+const SETTLE: Duration = Duration::from_millis(500);
+
+pub fn measure(figures: &mut Figures) {
+    let lab = Lab::start(&Setup::on(StoreKind::Postgres)).expect("the benchmarks need root and PostgreSQL");
+    let sequencer = lab.sequencer();
+    let console = Client::connect(&lab.cluster.admin_socket(sequencer)).and_then(Client::console);
+    let mut input = console
+        .expect("the console opens")
+        .input()
+        .expect("the console takes input");
+    input.write_all(BUSY).expect("the console takes input");
+    std::thread::sleep(SETTLE);
+    let executed = || lab.cluster.status(sequencer).expect("the sequencer answers").executed;
+    let (before, start) = (executed(), Instant::now());
+    std::thread::sleep(TIME);
+    let effective = (executed() - before) as f64 / start.elapsed().as_secs_f64();
+    drop(lab);
+    let beside: Vec<f64> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..3).map(|_| scope.spawn(local_ticks_per_s)).collect();
+        threads
+            .into_iter()
+            .map(|thread| thread.join().expect("the machine runs"))
+            .collect()
+    });
+    let beside = beside.iter().sum::<f64>() / beside.len() as f64;
+    let alone = local_ticks_per_s();
+    figures.add("effective_ticks_per_s", effective, "");
+    if let Some(naive) = figures.get("naive_accesses_per_s") {
+        figures.add("clock_ratio", effective / naive, "at least 200,000");
+    }
+    figures.add("local_ticks_per_s", alone, "one machine alone");
+    figures.add("local_beside_ticks_per_s", beside, "three beside each other");
+    figures.add("replicated_over_local", effective / beside, "at least 0.8");
+    figures.add(
+        "replicated_over_alone",
+        effective / alone,
+        "three replicas on two cores: at most 0.67",
+    );
+}
+
+/// The same firmware and the same command, without anything around the machine.
+fn local_ticks_per_s() -> f64 {
+    let definition = Definition {
+        board: "mps2-an385".into(),
+        firmware: std::fs::read(firmware()).expect("the firmware was built"),
+        macs: vec![[2, 0, 0, 0, 0, 1]],
+        start: AgreedTime(0),
+    };
+    let mut machine = Machine::new(&definition).expect("the firmware fits the board");
+    let mut run = |inputs: Vec<Input>, ms: u64| {
+        let until = AgreedTime(machine.time().0 + ms * 1_000_000);
+        let grant = Grant {
+            ticks: Ticks(ms * 2_000_000),
+            until,
+        };
+        machine.apply(&Entry { inputs, grant }).executed.0
+    };
+    for _ in 0..5_000 {
+        run(Vec::new(), 1); // boots, and gives up on DHCP
+    }
+    run(
+        vec![Input::Serial {
+            port: 0,
+            bytes: BUSY.to_vec(),
+        }],
+        1,
+    );
+    let (start, mut executed) = (Instant::now(), 0);
+    while start.elapsed() < TIME {
+        executed += run(Vec::new(), 2);
+    }
+    executed as f64 / start.elapsed().as_secs_f64()
+}

@@ -1,0 +1,57 @@
+//! What an idle guest costs: CPU of a node, statements of the cluster.
+
+use std::time::{Duration, Instant};
+
+use crate::lab::{Lab, Setup, StoreKind};
+use crate::{Figures, key};
+
+/// Let the boot and the last connections settle, then measure.
+const SETTLE: Duration = Duration::from_secs(3);
+const TIME: Duration = Duration::from_secs(10);
+
+pub fn measure(figures: &mut Figures) {
+    for store in [StoreKind::Postgres, StoreKind::Sqlite] {
+        std::thread::scope(|scope| scope.spawn(|| on(store, figures)).join().expect("a measurement failed"));
+    }
+}
+
+fn on(store: StoreKind, figures: &mut Figures) {
+    let lab = Lab::start(&Setup::on(store)).expect("the benchmarks need root and PostgreSQL");
+    let nodes = lab.cluster.running();
+    std::thread::sleep(SETTLE);
+    let cpu = || {
+        nodes
+            .iter()
+            .map(|&index| cpu_seconds(lab.cluster.pid(index).expect("it runs")))
+            .sum::<f64>()
+    };
+    let statement_count = |index: &usize| lab.cluster.status(*index).expect("it answers").statements;
+    let statements = || nodes.iter().map(statement_count).sum::<u64>();
+    let (cpu_before, statements_before, start) = (cpu(), statements(), Instant::now());
+    std::thread::sleep(TIME);
+    let elapsed = start.elapsed().as_secs_f64();
+    let percent = (cpu() - cpu_before) / elapsed / nodes.len() as f64 * 100.0;
+    figures.add(&key(store, "idle_node_cpu_percent"), percent, "at most 5");
+    figures.add(
+        &key(store, "idle_statements_per_s"),
+        (statements() - statements_before) as f64 / elapsed,
+        "at most 30",
+    );
+}
+
+/// User and system time of a process, all threads (proc(5), fields 14 and 15 of stat).
+fn cpu_seconds(pid: u32) -> f64 {
+    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the node runs");
+    let fields: Vec<&str> = stat
+        .rsplit(')')
+        .next()
+        .expect("rsplit gives at least one")
+        .split_whitespace()
+        .collect();
+    let ticks = |index: usize| fields[index].parse::<f64>().expect("proc(5)");
+    let per_s = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)
+        .ok()
+        .flatten()
+        .unwrap_or(100) as f64;
+    (ticks(11) + ticks(12)) / per_s
+}

@@ -1,0 +1,298 @@
+//! Something breaks while clients are in the middle of their transfers; they must not notice more than a pause.
+
+use std::thread::{ScopedJoinHandle, scope};
+use std::time::{Duration, Instant};
+
+use quorate::admin::{NodeReadiness, NodeRole};
+use quorate::demo::client::Transcript;
+use quorate::demo::topology::node;
+
+use crate::bulk::{self, Transfer};
+use crate::lab::{Lab, PATIENCE, Setup, StoreKind, guest};
+
+/// Transfers under way when the fault strikes: long enough to last beyond it on a slow machine too.
+const BULK_BYTES: usize = 50 << 20;
+/// Traffic before the fault.
+const BEFORE: Duration = Duration::from_millis(1500);
+
+/// Upload, download, echo and a conversation run; `strike` happens in their middle. All must end with every byte right.
+fn transfers_survive(lab: &mut Lab, bytes: usize, strike: impl FnOnce(&mut Lab)) -> Transcript {
+    let data = bulk::payload(bytes);
+    let conversation = lab.converse();
+    let transcript = scope(|scope| {
+        let upload = scope.spawn(|| bulk::upload(guest(80), &data));
+        let download = scope.spawn(|| bulk::download(guest(80), bytes));
+        let echo = scope.spawn(|| bulk::echo(guest(7), &data));
+        std::thread::sleep(BEFORE); // the transfers must be in their middle, not at their beginning
+        strike(lab);
+        let done = |name: &str, thread: ScopedJoinHandle<'_, std::io::Result<Transfer>>| {
+            let transfer = thread
+                .join()
+                .unwrap()
+                .unwrap_or_else(|error| panic!("{name}: {error}\n{}", lab.cluster.describe()));
+            eprintln!(
+                "{name}: {} MiB in {:.1?}, longest gap {:.0?}",
+                transfer.bytes >> 20,
+                transfer.took,
+                transfer.longest_gap
+            );
+        };
+        done("upload", upload);
+        done("download", download);
+        done("echo", echo);
+        conversation.finish()
+    });
+    assert_eq!(transcript.broken, None, "{}", lab.cluster.describe());
+    assert_eq!(transcript.bytes_lost(), 0);
+    eprintln!(
+        "conversation: {} messages, longest gap {:.0?}",
+        transcript.echoes.len(),
+        transcript.longest_gap(None)
+    );
+    transcript
+}
+
+fn sequencer_killed(store: StoreKind, bytes: usize) {
+    let Some(mut lab) = Lab::start(&Setup::on(store)) else {
+        return;
+    };
+    transfers_survive(&mut lab, bytes, |lab| {
+        let victim = lab.sequencer();
+        lab.cluster.kill(victim);
+    });
+    lab.sequencer();
+    lab.assert_digests_equal();
+}
+
+#[test]
+fn sequencer_killed_on_sqlite() {
+    sequencer_killed(StoreKind::Sqlite, BULK_BYTES / 5);
+}
+
+#[test]
+fn sequencer_killed_on_postgres() {
+    sequencer_killed(StoreKind::Postgres, BULK_BYTES);
+}
+
+/// The node that takes the traffic in is a follower, and dies.
+fn follower_killed(store: StoreKind, bytes: usize) {
+    let Some(mut lab) = Lab::start(&Setup::on(store)) else {
+        return;
+    };
+    let victim = lab.follower(None);
+    prefer_first(&lab, victim);
+    transfers_survive(&mut lab, bytes, |lab| {
+        lab.cluster.kill(victim);
+    });
+    lab.assert_digests_equal();
+    // it comes back, replays, and holds the same machine as the others
+    lab.cluster.start_node(victim).unwrap();
+    lab.cluster.wait_ready(PATIENCE).unwrap();
+    lab.assert_digests_equal();
+}
+
+#[test]
+fn follower_killed_and_restarted_on_sqlite() {
+    follower_killed(StoreKind::Sqlite, BULK_BYTES / 5);
+}
+
+#[test]
+fn follower_killed_and_restarted_on_postgres() {
+    follower_killed(StoreKind::Postgres, BULK_BYTES / 5);
+}
+
+/// Send the client's traffic through `first` while it can take it.
+fn prefer_first(lab: &Lab, first: usize) {
+    let others = lab.cluster.running().into_iter().filter(|&index| index != first);
+    lab.cluster
+        .router
+        .prefer(std::iter::once(first).chain(others).collect());
+    lab.cluster
+        .wait_for("the route to move", PATIENCE, || {
+            lab.cluster.router.route().node == Some(first)
+        })
+        .unwrap();
+}
+
+#[test]
+fn uplink_cut_and_mended() {
+    let Some(mut lab) = Lab::start(&Setup::on(StoreKind::Postgres)) else {
+        return;
+    };
+    let victim = lab.follower(None);
+    prefer_first(&lab, victim);
+    transfers_survive(&mut lab, BULK_BYTES / 5, |lab| {
+        lab.cluster.topology.set_uplink(victim, false).unwrap()
+    });
+    let readiness = |lab: &Lab| lab.cluster.status(victim).map(|status| status.readiness);
+    assert_eq!(
+        readiness(&lab),
+        Some(NodeReadiness::EdgeUnfit),
+        "a node without uplink says so"
+    );
+    lab.cluster.topology.set_uplink(victim, true).unwrap();
+    lab.cluster.wait_ready(PATIENCE).unwrap();
+    lab.assert_digests_equal();
+}
+
+/// The sequencer is stopped past its lease, loses its database meanwhile, and wakes up: it must not append, and must not
+/// emit although the policy has every node emit everything.
+#[test]
+fn sequencer_paused_past_its_lease_stays_silent() {
+    let setup = Setup {
+        egress: "all",
+        ..Setup::on(StoreKind::Postgres)
+    };
+    let Some(mut lab) = Lab::start(&setup) else { return };
+    let victim = lab.sequencer();
+    prefer_first(&lab, lab.follower(None));
+    let conversation = lab.converse();
+    let emitted = |lab: &Lab| lab.cluster.status(victim).map(|status| status.edge.frames_out);
+    lab.cluster
+        .wait_for("the sequencer to emit", PATIENCE, || {
+            emitted(&lab).is_some_and(|count| count > 10)
+        })
+        .unwrap();
+
+    lab.cluster.pause(victim);
+    lab.sequencer(); // another one
+    let heard = conversation.echoes();
+    lab.cluster
+        .wait_for("the conversation to go on", PATIENCE, || {
+            conversation.echoes() > heard + 20
+        })
+        .unwrap();
+    lab.relays[victim].set_cut(true);
+    lab.cluster.resume(victim);
+    let asleep = |lab: &Lab| {
+        lab.cluster
+            .status(victim)
+            .is_some_and(|s| s.readiness == NodeReadiness::Unconfirmed)
+    };
+    lab.cluster
+        .wait_for("the woken node to see that it is late", PATIENCE, || asleep(&lab))
+        .unwrap();
+    let count = emitted(&lab);
+    let heard = conversation.echoes();
+    lab.cluster
+        .wait_for("more conversation", PATIENCE, || conversation.echoes() > heard + 100)
+        .unwrap();
+    assert_eq!(emitted(&lab), count, "a node that cannot confirm the log emitted");
+    assert_ne!(lab.cluster.status(victim).unwrap().role, NodeRole::Sequencer);
+
+    lab.relays[victim].set_cut(false);
+    lab.cluster.wait_ready(PATIENCE).unwrap();
+    let transcript = conversation.finish();
+    assert_eq!((transcript.broken.clone(), transcript.bytes_lost()), (None, 0));
+    lab.assert_digests_equal();
+}
+
+#[test]
+fn one_node_loses_its_database() {
+    let Some(mut lab) = Lab::start(&Setup::on(StoreKind::Postgres)) else {
+        return;
+    };
+    let victim = lab.sequencer();
+    transfers_survive(&mut lab, BULK_BYTES / 10, |lab| lab.relays[victim].set_cut(true));
+    let status = lab.cluster.status(victim).unwrap();
+    assert_eq!(status.readiness, NodeReadiness::Unconfirmed);
+    lab.relays[victim].set_cut(false);
+    lab.cluster.wait_ready(PATIENCE).unwrap();
+    lab.assert_digests_equal();
+}
+
+/// Nobody reaches the database: the guest stands still, and goes on where it was.
+#[test]
+fn everybody_loses_the_database() {
+    let Some(mut lab) = Lab::start(&Setup::on(StoreKind::Postgres)) else {
+        return;
+    };
+    transfers_survive(&mut lab, BULK_BYTES / 10, |lab| {
+        lab.relays.iter().for_each(|relay| relay.set_cut(true));
+        let unready = |lab: &Lab| {
+            let statuses = (0..3).map(|index| lab.cluster.status(index).unwrap());
+            statuses
+                .into_iter()
+                .all(|status| status.readiness == NodeReadiness::Unconfirmed)
+        };
+        lab.cluster
+            .wait_for("every node to notice", PATIENCE, || unready(lab))
+            .unwrap();
+        let applied = |lab: &Lab| (0..3).map(|index| lab.cluster.status(index).unwrap().applied).max();
+        let stood_at = applied(lab);
+        std::thread::sleep(Duration::from_secs(1)); // the guest must stand still meanwhile
+        assert_eq!(applied(lab), stood_at, "the guest went on without the database");
+        lab.relays.iter().for_each(|relay| relay.set_cut(false));
+    });
+    lab.cluster.wait_ready(PATIENCE).unwrap();
+    lab.assert_digests_equal();
+}
+
+#[test]
+fn database_down_at_the_start() {
+    let setup = Setup {
+        database_down: true,
+        ..Setup::on(StoreKind::Postgres)
+    };
+    let Some(mut lab) = Lab::start_nodes(&setup) else {
+        return;
+    };
+    let waiting = |index| {
+        let log = std::fs::read_to_string(lab.cluster.node_directory(index).join("log")).unwrap_or_default();
+        log.contains("waiting for the database")
+    };
+    lab.cluster
+        .wait_for("the nodes to say that they wait", PATIENCE, || (0..3).all(waiting))
+        .unwrap();
+    for index in 0..3 {
+        assert_eq!(lab.cluster.ended(index), None, "a node gave up");
+        lab.relays[index].set_cut(false);
+    }
+    lab.wait_answering();
+    lab.assert_digests_equal();
+}
+
+#[test]
+fn one_node_of_three_is_alone_on_the_peer_network() {
+    let Some(mut lab) = Lab::start(&Setup::on(StoreKind::Postgres)) else {
+        return;
+    };
+    let victim = lab.sequencer();
+    transfers_survive(&mut lab, BULK_BYTES / 10, |lab| {
+        lab.cluster.topology.set_peer_link(victim, false).unwrap()
+    });
+    lab.cluster.topology.set_peer_link(victim, true).unwrap();
+    lab.cluster.wait_ready(PATIENCE).unwrap();
+    lab.assert_digests_equal();
+}
+
+/// Twenty nodes die, one after the other, during uploads and downloads. `make soak`; two in the ordinary run.
+#[test]
+fn kills_in_a_row() {
+    let rounds = std::env::var("QUORATE_ROUNDS")
+        .ok()
+        .and_then(|text| text.parse().ok())
+        .unwrap_or(2);
+    let Some(mut lab) = Lab::start(&Setup::on(StoreKind::Postgres)) else {
+        return;
+    };
+    for round in 0..rounds {
+        let start = Instant::now();
+        let victim = if round % 2 == 0 {
+            lab.sequencer()
+        } else {
+            lab.follower(None)
+        };
+        transfers_survive(&mut lab, BULK_BYTES / 10, |lab| {
+            lab.cluster.kill(victim);
+        });
+        lab.assert_digests_equal();
+        lab.cluster.start_node(victim).unwrap();
+        lab.cluster.wait_ready(PATIENCE).unwrap();
+        eprintln!(
+            "round {round}: {} killed and back, {:.1?}",
+            node(victim),
+            start.elapsed()
+        );
+    }
+}

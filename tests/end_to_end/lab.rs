@@ -1,0 +1,197 @@
+//! A cluster under test: namespaces, nodes, router, client, and a real store whose wire to each node can be cut.
+
+use std::net::{IpAddr, SocketAddr};
+use std::path::PathBuf;
+use std::process::Command;
+use std::time::Duration;
+
+use quorate::demo::client::{Conversation, get};
+use quorate::demo::cluster::{Cluster, Spec};
+use quorate::demo::topology::{self, EXTERNAL, isolate};
+
+use crate::common::postgres::{Options, Postgres};
+use crate::common::skip;
+use crate::relay::Relay;
+
+/// Patience for what takes seconds at most on two busy cores.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Which store the log is in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StoreKind {
+    /// One SQLite file that all nodes share.
+    Sqlite,
+    /// A PostgreSQL server of the test's own, a relay in front of it for each node.
+    Postgres,
+}
+
+/// What differs from the usual cluster.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Where the log is.
+    pub store: StoreKind,
+    /// How many nodes.
+    pub nodes: usize,
+    /// `nat` or `l2`.
+    pub mode: &'static str,
+    /// Egress policy.
+    pub egress: &'static str,
+    /// Start with every node's wire to the database cut (PostgreSQL only).
+    pub database_down: bool,
+}
+
+impl Setup {
+    /// Three nodes, translated, answers leave where questions came in.
+    pub fn on(store: StoreKind) -> Setup {
+        Setup {
+            store,
+            nodes: 3,
+            mode: "nat",
+            egress: "ingress-owner",
+            database_down: false,
+        }
+    }
+}
+
+/// The cluster and what it stands on. Fields are dropped in this order.
+pub struct Lab {
+    pub cluster: Cluster,
+    pub relays: Vec<Relay>,
+    _postgres: Option<Postgres>,
+    _directory: tempfile::TempDir,
+}
+
+/// Builds the firmware (at once when it is built already).
+pub fn firmware() -> PathBuf {
+    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/guests/freertos/build");
+    let output = Command::new(script).output().unwrap();
+    assert!(
+        output.status.success(),
+        "{script}: {}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    PathBuf::from(String::from_utf8(output.stdout).unwrap().lines().last().unwrap())
+}
+
+impl Lab {
+    /// Start nodes and wait until they are ready and the guest answers. `None`: cannot run here (said so).
+    pub fn start(setup: &Setup) -> Option<Lab> {
+        let lab = Lab::start_nodes(setup)?;
+        lab.wait_answering();
+        Some(lab)
+    }
+
+    /// Start nodes and wait for nothing.
+    pub fn start_nodes(setup: &Setup) -> Option<Lab> {
+        if !nix::unistd::geteuid().is_root() {
+            skip("network namespaces need root");
+            return None;
+        }
+        let directory = tempfile::Builder::new().prefix("quorate-test-").tempdir().unwrap();
+        let postgres = match setup.store {
+            StoreKind::Sqlite => None,
+            StoreKind::Postgres => Some(Postgres::start_or_skip(Options::default())?),
+        };
+        isolate().unwrap();
+        let relays: Vec<Relay> = match &postgres {
+            None => Vec::new(),
+            Some(postgres) => (0..setup.nodes)
+                .map(|index| {
+                    let relay = Relay::start(&directory.path().join(format!("db{index}")), &postgres.socket()).unwrap();
+                    relay.set_cut(setup.database_down);
+                    relay
+                })
+                .collect(),
+        };
+        let url = |relay: &Relay| {
+            format!(
+                "postgresql:///postgres?host={}&port=5432&user=postgres",
+                relay.directory().display()
+            )
+        };
+        let spec = Spec {
+            program: env!("CARGO_BIN_EXE_quorate").into(),
+            nodes: setup.nodes,
+            store: match &postgres {
+                None => format!("sqlite:{}", directory.path().join("log.sqlite").display()),
+                Some(postgres) => postgres.url(),
+            },
+            stores: relays.iter().map(url).collect(),
+            firmware: firmware(),
+            mode: setup.mode,
+            egress: setup.egress,
+            cluster_extra: String::new(),
+        };
+        let cluster = Cluster::start(spec, directory.path()).unwrap();
+        Some(Lab {
+            cluster,
+            relays,
+            _postgres: postgres,
+            _directory: directory,
+        })
+    }
+
+    /// Wait until every running node is ready and the guest answers HTTP through the router.
+    pub fn wait_answering(&self) {
+        self.cluster.wait_ready(PATIENCE).unwrap();
+        self.cluster
+            .wait_for("the guest to answer", PATIENCE, || {
+                get(guest(80), "/status.json").is_ok()
+            })
+            .unwrap();
+    }
+
+    /// The node that sequences now; waits for one.
+    pub fn sequencer(&self) -> usize {
+        self.cluster
+            .wait_for("a sequencer", PATIENCE, || self.cluster.sequencer().is_some())
+            .unwrap();
+        self.cluster.sequencer().unwrap()
+    }
+
+    /// A running node that does not sequence, and is not `but`.
+    pub fn follower(&self, but: Option<usize>) -> usize {
+        let sequencer = self.sequencer();
+        self.cluster
+            .running()
+            .into_iter()
+            .find(|&index| index != sequencer && Some(index) != but)
+            .unwrap()
+    }
+
+    /// All running nodes hold the same machine.
+    pub fn assert_digests_equal(&self) {
+        let running = self.cluster.running();
+        let digests = self
+            .cluster
+            .digests(&running)
+            .unwrap_or_else(|error| panic!("{error}\n{}", self.cluster.describe()));
+        let same = digests.windows(2).all(|pair| pair[0] == pair[1]);
+        assert!(same, "digests differ: {digests:?}\n{}", self.cluster.describe());
+    }
+
+    /// A conversation with the guest's echo service that goes on while a test does something.
+    pub fn converse(&self) -> Conversation {
+        Conversation::start(guest(7), 256, Duration::from_millis(5)).unwrap()
+    }
+
+    /// Run a client program in the client's namespace and return what it prints; it must succeed.
+    pub fn client(&self, program: &str, arguments: &[&str]) -> String {
+        let output = topology::output("client", Command::new(program).args(arguments)).unwrap();
+        let (out, err) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        assert!(
+            output.status.success(),
+            "{program} {arguments:?}: {}\n{out}\n{err}",
+            output.status
+        );
+        out.into_owned()
+    }
+}
+
+/// The guest as the world knows it.
+pub fn guest(port: u16) -> SocketAddr {
+    SocketAddr::new(IpAddr::V4(EXTERNAL), port)
+}

@@ -21,10 +21,16 @@ pub const STOPPED_NS: u64 = 1_000_000_000;
 
 /// Instructions a second to grant: nine tenths of the slowest speed measured, so that every node keeps up and a node that
 /// fell behind catches up. Speeds of 0 are not known.
+///
+/// Nodes that are not ready count too, or a slower host could never catch up with a busy guest; but not below half the
+/// speed of the ready ones: a hopeless host must not slow the others down.
 #[must_use]
-pub fn rate(speeds: impl IntoIterator<Item = u64>) -> u64 {
-    let slowest = speeds.into_iter().filter(|speed| *speed > 0).min();
-    let rate = slowest.map_or(RATE_START, |speed| speed / 10 * 9);
+pub fn rate(ready: impl IntoIterator<Item = u64>, others: impl IntoIterator<Item = u64>) -> u64 {
+    let slowest = ready.into_iter().filter(|speed| *speed > 0).min();
+    let rate = slowest.map_or(RATE_START, |speed| {
+        let other = others.into_iter().filter(|other| *other > 0).min();
+        speed.min(other.unwrap_or(speed).max(speed / 2)) / 10 * 9
+    });
     rate.clamp(RATE_LIMITS.0, RATE_LIMITS.1)
 }
 
@@ -125,16 +131,19 @@ mod tests {
 
     #[test]
     fn the_rate_follows_the_slowest_node() {
-        let table: [(&[u64], u64); 6] = [
-            (&[], RATE_START),
-            (&[0, 0], RATE_START),
-            (&[1_000_000_000], 900_000_000),
-            (&[1_000_000_000, 0, 500_000_000], 450_000_000),
-            (&[10], 1_000_000),
-            (&[u64::MAX], 4_000_000_000),
+        let table: [(&[u64], &[u64], u64); 8] = [
+            (&[], &[], RATE_START),
+            (&[0, 0], &[7], RATE_START),
+            (&[1_000_000_000], &[], 900_000_000),
+            (&[1_000_000_000, 0, 500_000_000], &[0], 450_000_000),
+            (&[1_000_000_000], &[600_000_000, 2_000_000_000], 540_000_000),
+            (&[1_000_000_000], &[10], 450_000_000),
+            (&[10], &[], 1_000_000),
+            (&[u64::MAX], &[], 4_000_000_000),
         ];
-        for (speeds, want) in table {
-            assert_eq!(rate(speeds.iter().copied()), want, "{speeds:?}");
+        for (ready, others, want) in table {
+            let rate = rate(ready.iter().copied(), others.iter().copied());
+            assert_eq!(rate, want, "{ready:?} {others:?}");
         }
     }
 

@@ -38,10 +38,14 @@ pub struct Peer {
 }
 
 impl Peer {
-    fn is_ready(&self, now_mono: u64) -> bool {
+    fn is_fresh(&self, now_mono: u64) -> bool {
         let fresh = |status: &PeerStatus| now_mono.saturating_sub(status.at) <= STATUS_AGE_NS_MAX;
-        let ready = |status: &PeerStatus| status.readiness == Readiness::Ready && fresh(status);
-        self.linked && self.status.as_ref().is_some_and(ready)
+        self.linked && self.status.as_ref().is_some_and(fresh)
+    }
+
+    fn is_ready(&self, now_mono: u64) -> bool {
+        let ready = |status: &PeerStatus| status.readiness == Readiness::Ready;
+        self.is_fresh(now_mono) && self.status.as_ref().is_some_and(ready)
     }
 }
 
@@ -110,10 +114,11 @@ impl Peers {
         times.min().map(|at| at + STATUS_AGE_NS_MAX + 1)
     }
 
-    /// Busy speeds of the ready peers.
-    pub fn speeds(&self, now_mono: u64) -> impl Iterator<Item = u64> {
-        let ready = self.peers.values().filter(move |peer| peer.is_ready(now_mono));
-        ready.filter_map(|peer| peer.status.map(|status| status.ticks_per_s))
+    /// Busy speeds of the peers that are, or are not, ready but fresh.
+    pub fn speeds(&self, now_mono: u64, ready: bool) -> impl Iterator<Item = u64> {
+        let heard = move |peer: &&Peer| peer.is_fresh(now_mono) && peer.is_ready(now_mono) == ready;
+        let heard = self.peers.values().filter(heard);
+        heard.filter_map(|peer| peer.status.map(|status| status.ticks_per_s))
     }
 
     /// How many nodes should try to take over before this one: ready ones first, then by number; without `lost`.

@@ -10,7 +10,8 @@ impl Replica {
     /// Instructions a second to grant.
     pub(super) fn rate(&self) -> u64 {
         let own = self.work.ticks_per_s();
-        grants::rate(self.peers.speeds(self.now.mono).chain([own]))
+        let ready = self.peers.speeds(self.now.mono, true).chain([own]);
+        grants::rate(ready, self.peers.speeds(self.now.mono, false))
     }
 
     /// As a sequencer: put the ready nodes into the log when they are not those the log says.

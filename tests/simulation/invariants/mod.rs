@@ -1,0 +1,49 @@
+//! What must hold after every step, one invariant a file. Each watches the facts and keeps what it needs.
+
+mod agreed_time;
+mod digests;
+mod execution_order;
+mod inputs_once;
+mod one_history;
+mod outputs;
+
+use crate::facts::Fact;
+
+pub use inputs_once::InputsOnce;
+
+pub trait Invariant {
+    /// Its name, for failures and the mutation checks.
+    fn name(&self) -> &'static str;
+
+    /// Look at a fact; the error says what is wrong.
+    fn observe(&mut self, fact: &Fact) -> Result<(), String>;
+}
+
+pub struct Invariants {
+    others: Vec<Box<dyn Invariant>>,
+    pub inputs: InputsOnce,
+}
+
+impl Invariants {
+    pub fn new(genesis: &quorate::log::Entry) -> Invariants {
+        Invariants {
+            others: vec![
+                Box::new(one_history::OneHistory::new(genesis)),
+                Box::new(execution_order::ExecutionOrder::default()),
+                Box::new(digests::Digests::default()),
+                Box::new(outputs::Outputs::default()),
+                Box::new(agreed_time::AgreedTimes::default()),
+            ],
+            inputs: InputsOnce::default(),
+        }
+    }
+
+    /// The first invariant that a fact breaks, and how.
+    pub fn observe(&mut self, fact: &Fact) -> Result<(), (&'static str, String)> {
+        for invariant in &mut self.others {
+            let name = invariant.name();
+            invariant.observe(fact).map_err(|what| (name, what))?;
+        }
+        self.inputs.observe(fact).map_err(|what| (self.inputs.name(), what))
+    }
+}

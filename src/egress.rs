@@ -17,7 +17,7 @@ use netbridge::egress::{Emitter, Policy, Recent, RecentLimits, emitter};
 
 use crate::clock::mono_ns;
 use crate::edge::Wire;
-use crate::log::{Index, NodeId};
+use crate::log::NodeId;
 
 /// One frame or packet for the world, as every node computed it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -139,7 +139,7 @@ impl Egress {
     }
 
     /// An entry begins, which this node learned of at `received`.
-    pub fn begin(&mut self, _index: Index, received: u64) {
+    pub fn begin(&mut self, received: u64) {
         self.received = received;
     }
 

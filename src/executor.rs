@@ -1,35 +1,29 @@
 //! The thread that owns the guest: applies committed entries in order and hands on what comes out.
 //!
-//! Entries come in over a bounded channel, in index order and committed (the replica sees to both). For each one:
-//! the inputs are translated (mode `nat`) and enter the machine, the grant runs, the outputs are translated and go to
-//! the [`Egress`] at once, on this thread, and a [`Report`] goes back to the node. Digests are computed here too, between
-//! two entries, because only here is the state at rest.
-//!
-//! Invariants: `applied` is the index of the last entry that changed the state; nothing outside this thread changes it.
+//! Entries come in over a bounded channel, in index order and committed (the replica sees to both). Each is applied to the
+//! [`Guest`]; its effects go to the [`Egress`] at once, on this thread, and a [`Report`] goes back to the node. Digests
+//! are computed here too, between two entries, because only here is the state at rest.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
-use machine::Machine;
-use nat::Nat;
+use tokio::sync::oneshot;
 
-use crate::egress::{Egress, Output};
-use crate::log::{AgreedTime, Entry, Index, NodeId, Payload};
-use crate::replica::{Activity, Applied};
+use crate::egress::Egress;
+use crate::guest::{Effect, Guest, StateDigest};
+use crate::log::{AgreedTime, Entry, Index};
+use crate::replica::Applied;
 
 /// Commands that may wait in front of the executor. The replica hands out at most 64 entries ahead (its flow control);
 /// the rest is room for digest requests.
 const QUEUE_MAX: usize = 256;
+/// Digest requests that may wait for a later index: consoles and tests ask for a few, never for many.
+const DIGESTS_WAITING_MAX: usize = 32;
 
-/// What lies between the log's frames and the guest's network card.
-pub enum Network {
-    /// Routed: external addresses are translated to the guest's canonical one.
-    Nat(Box<Nat>),
-    /// Transparent: frames pass as they are; only who took in whose frames is remembered.
-    L2(Box<nat::l2::Owners>),
-}
+/// Where a digest goes. The client may have hung up: then there is nobody to tell.
+type DigestReply = oneshot::Sender<Result<StateDigest, DigestError>>;
 
 /// What the node asks of the executor.
 pub enum Command {
@@ -45,24 +39,15 @@ pub enum Command {
         /// The index asked for; `None`: the present one.
         at: Option<Index>,
         /// Where the answer goes.
-        reply: tokio::sync::oneshot::Sender<Result<StateDigest, DigestError>>,
+        reply: DigestReply,
     },
-}
-
-/// The digest of everything replicated, at an index.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct StateDigest {
-    /// After this entry.
-    pub index: Index,
-    /// Machine, translation, gateway answers under way, and the log's chain hash.
-    pub digest: [u8; 32],
 }
 
 /// Why there is no digest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum DigestError {
     /// The state has moved on; states of the past are not kept here.
-    #[error("index {asked:?} has passed, the machine is at {applied:?}; ask for a later index")]
+    #[error("index {} has passed, the machine is at {}; ask for a later index", asked.0, applied.0)]
     Passed {
         /// What was asked.
         asked: Index,
@@ -83,27 +68,11 @@ pub struct Report {
     pub time: AgreedTime,
     /// Bytes the guest wrote to its serial ports.
     pub serial: Vec<machine::SerialOut>,
-    /// Names of frames and packets dropped on the way in or out, with counts, if any were.
+    /// Packets and frames dropped by translation, in and out.
     pub dropped: u32,
     /// What ingress must let in changed.
     pub view: Option<nat::View>,
 }
-
-/// Everything the executor owns.
-pub struct State {
-    machine: Machine,
-    network: Network,
-    egress: Egress,
-    /// Gateway answers that enter with the next entry.
-    gateway: Vec<Vec<u8>>,
-    applied: Index,
-    chain: [u8; 32],
-    view_generation: u64,
-    waiting: Vec<(Index, tokio::sync::oneshot::Sender<Result<StateDigest, DigestError>>)>,
-}
-
-/// Digest requests that may wait for a later index: consoles and tests ask for a few, never for many.
-const DIGESTS_WAITING_MAX: usize = 32;
 
 /// The handle the node keeps.
 pub struct Executor {
@@ -111,16 +80,27 @@ pub struct Executor {
     thread: Option<JoinHandle<()>>,
 }
 
+/// The executor's thread ended by itself.
+#[derive(Debug, Clone, Copy, thiserror::Error)]
+#[error("the executor stopped")]
+pub struct ExecutorGone;
+
 impl Executor {
     /// Start the thread. `report` is called on it after every entry and must not block.
     ///
     /// # Errors
     /// The host cannot make a thread.
-    pub fn start(mut state: State, report: impl Fn(Report) + Send + 'static) -> std::io::Result<Executor> {
+    pub fn start(guest: Guest, egress: Egress, report: impl Fn(Report) + Send + 'static) -> std::io::Result<Executor> {
         let (commands, queue) = sync_channel(QUEUE_MAX);
+        let mut work = Work {
+            guest,
+            egress,
+            view: None,
+            waiting: Vec::new(),
+        };
         let thread = std::thread::Builder::new()
             .name("executor".into())
-            .spawn(move || state.run(&queue, &report))?;
+            .spawn(move || work.run(&queue, &report))?;
         Ok(Executor {
             commands: Some(commands),
             thread: Some(thread),
@@ -149,27 +129,16 @@ impl Drop for Executor {
     }
 }
 
-/// The executor's thread ended by itself.
-#[derive(Debug, Clone, Copy, thiserror::Error)]
-#[error("the executor stopped")]
-pub struct ExecutorGone;
+/// Everything the thread owns.
+struct Work {
+    guest: Guest,
+    egress: Egress,
+    /// Generation of the view the node has.
+    view: Option<u64>,
+    waiting: Vec<(Index, DigestReply)>,
+}
 
-impl State {
-    /// The state before the first entry (`genesis` has been seen, nothing is applied).
-    #[must_use]
-    pub fn new(machine: Machine, network: Network, egress: Egress, genesis: &Entry) -> State {
-        State {
-            machine,
-            network,
-            egress,
-            gateway: Vec::new(),
-            applied: genesis.index,
-            chain: genesis.chain.0,
-            view_generation: u64::MAX,
-            waiting: Vec::new(),
-        }
-    }
-
+impl Work {
     fn run(&mut self, queue: &Receiver<Command>, report: &impl Fn(Report)) {
         while let Ok(command) = queue.recv() {
             match command {
@@ -177,189 +146,59 @@ impl State {
                     report(self.apply(&entry, received));
                     self.answer_digests();
                 }
-                Command::Digest { at: None, reply } => {
-                    let _ = reply.send(Ok(self.digest())); // the client hung up: nobody to tell
-                }
-                Command::Digest { at: Some(at), reply } => self.digest_later(at, reply),
+                Command::Digest { at, reply } => self.digest(at, reply),
             }
         }
     }
 
-    /// Apply one entry: the only place where replicated state changes.
     fn apply(&mut self, entry: &Entry, received: u64) -> Report {
-        assert_eq!(
-            entry.index,
-            self.applied.next(),
-            "the replica hands out entries in order"
-        );
-        assert_eq!(entry.previous.0, self.chain, "the replica checks the chain");
         let start = Instant::now();
-        self.egress.begin(entry.index, received);
-        let begin = nat::AgreedTime(self.machine.time().0);
-        let mut dropped = 0;
-        let mut inputs: Vec<machine::Input> = self.gateway.drain(..).map(frame_in).collect();
-        if let Network::Nat(nat) = &mut self.network {
-            nat.advance(begin);
+        let outcome = self.guest.apply(entry);
+        let ran_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        self.egress.begin(received);
+        for effect in &outcome.effects {
+            match effect {
+                Effect::Emit(output) => self.egress.emit(output),
+                Effect::Moved { flow, node } => self.egress.inherit(*flow, *node),
+                Effect::Membership { ready, sequencer } => self.egress.membership(ready, *sequencer),
+            }
         }
-        for input in &entry.inputs {
-            dropped += self.take_in(&input.payload, input.id.origin, begin, &mut inputs);
-        }
-        let until = machine::AgreedTime(entry.grant.until.0);
-        let grant = machine::Grant {
-            ticks: machine::Ticks(entry.grant.ticks),
-            until,
-        };
-        let outputs = self.machine.apply(&machine::Entry { inputs, grant });
-        for frame in &outputs.frames {
-            dropped += self.let_out(frame);
-        }
-        self.applied = entry.index;
-        self.chain = entry.chain.0;
+        let view = self.guest.view_since(self.view);
+        self.view = view.as_ref().map(nat::View::generation).or(self.view);
         Report {
             applied: Applied {
                 index: entry.index,
-                activity: activity(outputs.activity),
-                gateway_pending: !self.gateway.is_empty(),
-                executed: outputs.executed.0,
-                ran_ns: u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX),
+                activity: outcome.activity,
+                gateway_pending: self.guest.gateway_pending(),
+                executed: outcome.executed,
+                ran_ns,
             },
-            time: AgreedTime(self.machine.time().0),
-            serial: outputs.serial,
-            dropped,
-            view: self.changed_view(),
+            time: self.guest.time(),
+            serial: outcome.serial,
+            dropped: outcome.dropped,
+            view,
         }
     }
 
-    /// One input on its way to the guest. Returns how many packets were dropped.
-    fn take_in(
-        &mut self,
-        payload: &Payload,
-        origin: NodeId,
-        now: nat::AgreedTime,
-        inputs: &mut Vec<machine::Input>,
-    ) -> u32 {
-        match payload {
-            Payload::Frame(bytes) => match &mut self.network {
-                Network::Nat(nat) => {
-                    let done = nat.inbound(bytes, nat::NodeId(origin.0), now);
-                    if let Some(flow) = done.moved {
-                        self.egress.inherit(flow, origin);
-                    }
-                    inputs.extend(done.guest.into_iter().map(frame_in));
-                    for packet in done.world {
-                        self.egress.emit(&Output::from(packet));
-                    }
-                    u32::from(done.dropped.is_some())
-                }
-                Network::L2(owners) => {
-                    owners.learn(bytes, nat::NodeId(origin.0));
-                    inputs.push(frame_in(bytes.clone()));
-                    0
-                }
-            },
-            Payload::Serial { port, bytes } => {
-                inputs.push(machine::Input::Serial {
-                    port: *port,
-                    bytes: bytes.clone(),
-                });
-                0
-            }
-            Payload::Reset => {
-                inputs.push(machine::Input::Reset);
-                0
-            }
-            Payload::Membership { ready } => {
-                self.egress.membership(ready, origin);
-                0
-            }
-        }
-    }
-
-    /// One frame the guest sent. Returns how many were dropped.
-    fn let_out(&mut self, frame: &machine::FrameOut) -> u32 {
-        match &mut self.network {
-            Network::Nat(nat) => {
-                let done = nat.outbound(&frame.bytes, nat::AgreedTime(frame.at.0));
-                self.gateway.extend(done.guest);
-                for packet in done.world {
-                    self.egress.emit(&Output::from(packet));
-                }
-                u32::from(done.dropped.is_some())
-            }
-            Network::L2(owners) => {
-                let owner = owners.owner(&frame.bytes).map(|node| NodeId(node.0));
-                self.egress.emit(&Output {
-                    bytes: frame.bytes.clone(),
-                    owner,
-                    flow: 0,
-                    tcp: false,
-                });
-                0
-            }
-        }
-    }
-
-    fn changed_view(&mut self) -> Option<nat::View> {
-        let Network::Nat(nat) = &self.network else { return None };
-        let generation = nat.view_generation();
-        (generation != self.view_generation).then(|| {
-            self.view_generation = generation;
-            nat.view()
-        })
-    }
-
-    fn digest(&self) -> StateDigest {
-        let mut hash = blake3::Hasher::new();
-        hash.update(&self.machine.digest());
-        match &self.network {
-            Network::Nat(nat) => hash.update(&nat.digest()),
-            Network::L2(owners) => hash.update(&owners.digest()),
+    fn digest(&mut self, at: Option<Index>, reply: DigestReply) {
+        let applied = self.guest.applied();
+        let answer = match at {
+            Some(asked) if asked < applied => Err(DigestError::Passed { asked, applied }),
+            Some(asked) if asked > applied && self.waiting.len() >= DIGESTS_WAITING_MAX => Err(DigestError::Busy),
+            Some(asked) if asked > applied => return self.waiting.push((asked, reply)),
+            _ => Ok(self.guest.digest()),
         };
-        hash.update(&(self.gateway.len() as u64).to_le_bytes());
-        for frame in &self.gateway {
-            hash.update(&(frame.len() as u64).to_le_bytes()).update(frame);
-        }
-        hash.update(&self.chain);
-        StateDigest {
-            index: self.applied,
-            digest: *hash.finalize().as_bytes(),
-        }
-    }
-
-    fn digest_later(&mut self, at: Index, reply: tokio::sync::oneshot::Sender<Result<StateDigest, DigestError>>) {
-        let answer = match at.cmp(&self.applied) {
-            std::cmp::Ordering::Less => Err(DigestError::Passed {
-                asked: at,
-                applied: self.applied,
-            }),
-            std::cmp::Ordering::Equal => Ok(self.digest()),
-            std::cmp::Ordering::Greater if self.waiting.len() >= DIGESTS_WAITING_MAX => Err(DigestError::Busy),
-            std::cmp::Ordering::Greater => return self.waiting.push((at, reply)),
-        };
-        let _ = reply.send(answer); // the client hung up: nobody to tell
+        let _ = reply.send(answer);
     }
 
     fn answer_digests(&mut self) {
-        if self.waiting.iter().all(|(at, _)| *at > self.applied) {
+        let applied = self.guest.applied();
+        if self.waiting.iter().all(|(at, _)| *at > applied) {
             return;
         }
-        let digest = self.digest();
-        for (_, reply) in self.waiting.extract_if(.., |(at, _)| *at <= digest.index) {
-            let _ = reply.send(Ok(digest)); // the client hung up: nobody to tell
+        let digest = self.guest.digest();
+        for (_, reply) in self.waiting.extract_if(.., |(at, _)| *at <= applied) {
+            let _ = reply.send(Ok(digest));
         }
-    }
-}
-
-fn frame_in(bytes: Vec<u8>) -> machine::Input {
-    machine::Input::Frame { nic: 0, bytes }
-}
-
-fn activity(of: machine::Activity) -> Activity {
-    match of {
-        machine::Activity::Busy => Activity::Busy,
-        machine::Activity::Idle { next_timer } => Activity::Idle {
-            next_timer: next_timer.map(|time| AgreedTime(time.0)),
-        },
-        machine::Activity::Stopped => Activity::Stopped,
     }
 }

@@ -9,6 +9,7 @@ pub mod demo;
 pub mod edge;
 pub mod egress;
 pub mod executor;
+pub mod guest;
 pub mod log;
 pub mod node;
 pub mod peers;

@@ -4,6 +4,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Exit, Failure};
 use crate::config::Config;
+use crate::guest::GuestError;
 use crate::node::{self, NodeError};
 
 /// Runs the node until SIGTERM or SIGINT.
@@ -31,10 +32,11 @@ impl From<NodeError> for Failure {
             NodeError::Config(error) => error.into(),
             NodeError::Log(error) => error.into(),
             NodeError::Admin(error) => error.into(),
-            NodeError::Machine { .. } => {
-                Failure::new(Exit::Data, what, "name an ELF file that was built for the board")
-            }
-            NodeError::Network(_) => Failure::new(Exit::Config, what, "correct [network] in the cluster's file"),
+            NodeError::Guest {
+                error: GuestError::Network(_),
+                ..
+            } => Failure::new(Exit::Config, what, "correct [network] in the cluster's file"),
+            NodeError::Guest { .. } => Failure::new(Exit::Data, what, "name an ELF file that was built for the board"),
             NodeError::Genesis(_) => Failure::new(Exit::Data, what, ""),
             NodeError::Tap(netbridge::TapError::InUse { .. }) => Failure::new(Exit::Temporary, what, ""),
             NodeError::Tap(_) => Failure::new(Exit::Permission, what, ""),

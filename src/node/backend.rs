@@ -12,7 +12,8 @@ use super::{Node, Stop};
 use crate::admin::{AdminBackend, AdminError, AdminServer, DigestAt, EdgeStatus, Feed, PeerStatus, Refusal, Status};
 use crate::capture::Capture;
 use crate::config::Config;
-use crate::executor::{Command, DigestError, StateDigest};
+use crate::executor::{Command, DigestError};
+use crate::guest::StateDigest;
 use crate::log::{Index, Log, Payload};
 use crate::replica::{Activity, Event, Role};
 

@@ -6,8 +6,6 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use machine::Machine;
-use nat::Nat;
 use netbridge::egress::Policy;
 use netbridge::ingress::{self, Ingress};
 use netbridge::limits::{Limits, Rate};
@@ -22,7 +20,8 @@ use crate::clock;
 use crate::config::{Cluster, Config, ConfigError, Mode};
 use crate::edge::Edge;
 use crate::egress::{Egress, Gate, Sent};
-use crate::executor::{Executor, Network, State};
+use crate::executor::Executor;
+use crate::guest::{Guest, GuestError, NetworkConfig};
 use crate::log::{self, AgreedTime, AnyLog, CodecError, Entry, Log, LogError, Missing};
 use crate::peers::Peers;
 use crate::replica::Replica;
@@ -41,15 +40,12 @@ pub enum NodeError {
     Config(#[from] ConfigError),
     /// The guest cannot be built.
     #[error("the guest cannot be built from {}: {error}", firmware.display())]
-    Machine {
+    Guest {
         /// Which firmware.
         firmware: PathBuf,
         /// Why not.
-        error: machine::DefinitionError,
+        error: GuestError,
     },
-    /// Translation settings that contradict themselves.
-    #[error("[network] cannot be used: {0}")]
-    Network(nat::ConfigError),
     /// The database, for good.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -83,7 +79,12 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     tokio::pin!(shutdown);
     let firmware = config.cluster.firmware()?;
     let digest = config.cluster.digest(&firmware, machine::ENGINE_ID);
-    check_guest(&config.cluster, &firmware)?;
+    // Before anything else is touched: a wrong firmware is found at once.
+    build(
+        &config.cluster,
+        &firmware,
+        &Entry::genesis(digest.digest, AgreedTime::default()),
+    )?;
     let tap = Tap::open(&config.tap.name, Options::default())?;
     let begun = tokio::select! {
         () = &mut shutdown => return Ok(()),
@@ -149,23 +150,17 @@ async fn try_begin(config: &Config, digest: [u8; 32]) -> Result<Begun, NodeError
     })
 }
 
-/// Build the guest once before anything else is touched: a wrong firmware is found at once.
-fn check_guest(cluster: &Cluster, firmware: &[u8]) -> Result<(), NodeError> {
-    build(cluster, firmware, machine::AgreedTime(0)).map(drop)
-}
-
-fn build(cluster: &Cluster, firmware: &[u8], start: machine::AgreedTime) -> Result<(Machine, Network), NodeError> {
-    let definition = cluster.definition(firmware.to_vec(), start);
-    let machine = Machine::new(&definition);
-    let machine = machine.map_err(|error| NodeError::Machine {
+/// Build the guest as it is after `genesis`.
+fn build(cluster: &Cluster, firmware: &[u8], genesis: &Entry) -> Result<Guest, NodeError> {
+    let definition = cluster.definition(firmware.to_vec(), machine::AgreedTime(genesis.grant.until.0));
+    let network = match &cluster.network.mode {
+        Mode::Nat(config) => NetworkConfig::Nat(config.clone()),
+        Mode::L2 => NetworkConfig::L2,
+    };
+    Guest::new(&definition, &network, genesis).map_err(|error| NodeError::Guest {
         firmware: cluster.guest.firmware.clone(),
         error,
-    })?;
-    let network = match &cluster.network.mode {
-        Mode::Nat(config) => Network::Nat(Box::new(Nat::new(config.clone()).map_err(NodeError::Network)?)),
-        Mode::L2 => Network::L2(Box::default()),
-    };
-    Ok((machine, network))
+    })
 }
 
 async fn open(
@@ -196,10 +191,9 @@ async fn open(
         Arc::clone(&sent),
         stale_max,
     );
-    let (machine, network) = build(&config.cluster, firmware, machine::AgreedTime(genesis.grant.until.0))?;
+    let guest = build(&config.cluster, firmware, &genesis)?;
     let (to, reports) = mpsc::unbounded_channel(); // bounded by the replica: at most 64 entries are handed out ahead
-    let state = State::new(machine, network, egress, &genesis);
-    let executor = Executor::start(state, move |report| drop(to.send(report)));
+    let executor = Executor::start(guest, egress, move |report| drop(to.send(report)));
     let executor = executor.map_err(io_error("start the executor's thread".into()))?;
     let peers_config = config.peers(incarnation, digest, machine::ENGINE_ID)?;
     let listen = peers_config.listen;

@@ -190,7 +190,7 @@ pub enum PeerMessage {
         readiness: Readiness,
         /// Instructions a second while the guest was busy, as measured lately; 0: not known.
         ticks_per_s: u64,
-        /// The term in which the sender is sequencer.
+        /// The term in which the sender is sequencer, while the store confirms it.
         sequencing: Option<Term>,
     },
 }

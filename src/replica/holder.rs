@@ -42,13 +42,15 @@ impl Holder {
         self.newest.filter(|_| self.active)
     }
 
-    /// `node` holds `term` and appends: it said so itself, or a commit of it came. Whether that is news.
+    /// `node` holds `term` and appends: it said so itself, or a commit of it came; so it is not lost, or no longer.
+    /// Whether that is news.
     pub fn appends(&mut self, term: Term, node: NodeId, now_mono: u64) -> bool {
         if term < self.term() || term == Term(0) {
             return false;
         }
         let news = self.adopt(term, node, now_mono) || !self.active;
         self.active = true;
+        self.lost_at = None;
         self.alive_at = self.alive_at.max(now_mono);
         news
     }
@@ -168,6 +170,9 @@ mod tests {
         assert_eq!((due(&holder, 0), due(&holder, 1)), (Some(120), Some(195)));
         holder.found(NodeId(0));
         assert_eq!(due(&holder, 0), Some(1100));
+        holder.lost(NodeId(0), 125 * MS);
+        holder.appends(Term(3), NodeId(0), 125 * MS);
+        assert_eq!(due(&holder, 0), Some(1125));
         holder.lost(NodeId(0), 130 * MS);
         assert!(holder.read(lease(4, 0, 2, 1), 140 * MS));
         assert_eq!(due(&holder, 0), Some(1140));

@@ -318,8 +318,20 @@ impl Replica {
             applied: self.follower.applied(),
             readiness: self.readiness,
             ticks_per_s: self.work.ticks_per_s(),
-            sequencing: self.sequencing_term(),
+            sequencing: self.upheld_term(),
         }
+    }
+
+    /// The term this node sequences in, while the store confirms it. To say so without that would keep the others from
+    /// taking over from a sequencer that they can reach and the store cannot.
+    fn upheld_term(&self) -> Option<Term> {
+        let reign = match &self.part {
+            Part::Sequencer(own) => &own.reign,
+            _ => return None,
+        };
+        reign
+            .holds(self.now.mono, ns(self.settings.lease))
+            .then_some(reign.term)
     }
 
     fn sequencing_term(&self) -> Option<Term> {
@@ -330,7 +342,7 @@ impl Replica {
     }
 
     fn tell_status(&mut self, actions: &mut Vec<Action>) {
-        let content = (self.readiness, self.sequencing_term());
+        let content = (self.readiness, self.upheld_term());
         if self.status_sent != Some(content) || self.now.mono >= self.status_at {
             self.status_sent = Some(content);
             self.status_at = self.now.mono + STATUS_EVERY_NS;
@@ -338,6 +350,9 @@ impl Replica {
             actions.extend(self.peers.links().map(|peer| Action::Send(peer, status.clone())));
         }
         self.wake(self.status_at);
+        if let (Some(_), Some(reign)) = (content.1, self.part.reign()) {
+            self.wake(reign.confirmed_at + ns(self.settings.lease) + 1);
+        }
     }
 
     fn peer_up(&mut self, node: NodeId, actions: &mut Vec<Action>) {

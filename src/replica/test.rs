@@ -263,3 +263,38 @@ execute 2";
     let transcript = node.transcript();
     assert!(transcript.starts_with(expected), "{transcript}");
 }
+
+/// Peers reach it, the store does not: it must not keep them waiting.
+#[test]
+fn a_sequencer_without_the_store_says_that_it_does_not_sequence() {
+    let mut node = sequencer(3);
+    node.event(Event::PeerUp(NodeId(1)));
+    node.settle();
+    let sequencing = |node: &Node| match node.replica.status() {
+        PeerMessage::Status { sequencing, .. } => sequencing,
+        other => panic!("no status: {other:?}"),
+    };
+    let lost_at_ms = node.now_ms;
+    while sequencing(&node).is_some() {
+        let deadline = node.replica.deadline().expect("it wants to renew, at least");
+        node.now_ms = node.now_ms.max(deadline.div_ceil(MS));
+        node.event(Event::Tick);
+        assert!(node.now_ms <= lost_at_ms + 1001, "{}", node.now_ms);
+    }
+    node.settle();
+    assert_eq!(
+        sequencing(&node),
+        Some(Term(1)),
+        "the store is back and nobody else took over"
+    );
+}
+
+#[test]
+fn a_sequencer_that_gives_up_is_replaced_at_once() {
+    let mut node = follower();
+    node.now_ms += 200;
+    node.peer(0, status(None));
+    node.settle();
+    let transcript = node.only(&["take", "role"]);
+    assert!(transcript.starts_with("take after 1.0"), "{transcript}");
+}

@@ -124,12 +124,7 @@ fn uplink_cut_and_mended() {
     transfers_survive(&mut lab, BULK_BYTES / 5, |lab| {
         lab.cluster.topology.set_uplink(victim, false).unwrap()
     });
-    let readiness = |lab: &Lab| lab.cluster.status(victim).map(|status| status.readiness);
-    assert_eq!(
-        readiness(&lab),
-        Some(NodeReadiness::EdgeUnfit),
-        "a node without uplink says so"
-    );
+    lab.wait_readiness(victim, NodeReadiness::EdgeUnfit);
     lab.cluster.topology.set_uplink(victim, true).unwrap();
     lab.cluster.wait_ready(PATIENCE).unwrap();
     lab.assert_digests_equal();
@@ -194,8 +189,8 @@ fn one_node_loses_its_database() {
     };
     let victim = lab.sequencer();
     transfers_survive(&mut lab, BULK_BYTES / 10, |lab| lab.relays[victim].set_cut(true));
-    let status = lab.cluster.status(victim).unwrap();
-    assert_eq!(status.readiness, NodeReadiness::Unconfirmed);
+    lab.wait_readiness(victim, NodeReadiness::Unconfirmed);
+    assert_ne!(lab.sequencer(), victim);
     lab.relays[victim].set_cut(false);
     lab.cluster.wait_ready(PATIENCE).unwrap();
     lab.assert_digests_equal();

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::process::Command;
 use std::time::Duration;
 
+use quorate::admin::NodeReadiness;
 use quorate::demo::client::{Conversation, get};
 use quorate::demo::cluster::{Cluster, Spec};
 use quorate::demo::topology::{self, EXTERNAL, isolate};
@@ -139,6 +140,17 @@ impl Lab {
                 get(guest(80), "/status.json").is_ok()
             })
             .unwrap();
+    }
+
+    /// Wait until node `index` says that it is so.
+    pub fn wait_readiness(&self, index: usize, readiness: NodeReadiness) {
+        let what = format!("node {index} to be {readiness:?}");
+        let is_so = || {
+            self.cluster
+                .status(index)
+                .is_some_and(|status| status.readiness == readiness)
+        };
+        self.cluster.wait_for(&what, PATIENCE, is_so).unwrap();
     }
 
     /// The node that sequences now; waits for one.

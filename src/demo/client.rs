@@ -2,8 +2,9 @@
 //! back.
 
 use std::io::{self, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{self, Receiver, Sender};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
@@ -72,6 +73,16 @@ struct Shared {
     transcript: Mutex<Transcript>,
 }
 
+/// When the next message is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Pace {
+    /// As soon as the last one is back: a client that asks and waits. One message is under way, so a packet lost on the
+    /// way in costs the client's own retransmission timeout (200 ms at least on Linux), whatever we do.
+    WhenBack,
+    /// Every so often, whether the last one is back or not: a stream.
+    Every(Duration),
+}
+
 /// A running conversation on one TCP connection; never reconnects.
 #[derive(Debug)]
 pub struct Conversation {
@@ -81,18 +92,16 @@ pub struct Conversation {
 }
 
 impl Conversation {
-    /// Connect from namespace `client` to the guest's echo service at `to` and start talking: a message of `size` bytes
-    /// every `pace` (or as soon as the last one is back).
+    /// Connect from namespace `client` to the guest's echo service at `to` and start talking in messages of `size` bytes.
     ///
     /// # Errors
     /// The connection cannot be opened.
-    pub fn start(to: SocketAddr, size: usize, pace: Duration) -> io::Result<Conversation> {
+    pub fn start(to: SocketAddr, size: usize, pace: Pace) -> io::Result<Conversation> {
         let stream = connect(to)?;
         let local = stream.local_addr()?;
-        let (stop, echoes) = (AtomicBool::new(false), AtomicU64::new(0));
         let shared = Arc::new(Shared {
-            stop,
-            echoes,
+            stop: AtomicBool::new(false),
+            echoes: AtomicU64::new(0),
             transcript: Mutex::default(),
         });
         let thread = std::thread::Builder::new().name("client".into()).spawn({
@@ -164,30 +173,77 @@ fn pattern(number: u64, size: usize) -> Vec<u8> {
     message
 }
 
-fn talk(mut stream: TcpStream, size: usize, pace: Duration, shared: &Shared) {
-    let mut back = vec![0; size];
-    let mut number = 0;
-    while !shared.stop.load(Ordering::Relaxed) {
-        let message = pattern(number, size);
-        let sent = Instant::now();
-        let result = stream.write_all(&message).and_then(|()| stream.read_exact(&mut back));
-        let mut transcript = shared.transcript.lock().expect("nobody panics with the lock");
-        transcript.bytes_sent += size as u64;
-        if let Err(error) = result {
-            transcript.broken = Some(error.to_string());
-            return;
+/// Say what there is to say and check what comes back, until told to stop; then take in what is still under way.
+fn talk(stream: TcpStream, size: usize, pace: Pace, shared: &Shared) {
+    let (sent, said) = mpsc::channel();
+    let (heard, back) = mpsc::channel();
+    let result = std::thread::scope(|scope| {
+        let speaker = scope.spawn(|| speak(&stream, size, pace, shared, sent, back));
+        let listened = listen(&stream, size, said, heard, shared);
+        if listened.is_err() {
+            let _ = stream.shutdown(Shutdown::Both); // ends the speaker too; the first error is the one that counts
         }
-        let intact = message.iter().zip(&back).filter(|(a, b)| a == b).count() as u64;
+        listened.and(speaker.join().expect("the speaker does not panic"))
+    });
+    if let Err(error) = result {
+        shared.transcript.lock().expect("nobody panics with the lock").broken = Some(error.to_string());
+    }
+}
+
+/// Tells `sent` when each message left; `back` says that one came back.
+fn speak(
+    mut stream: &TcpStream,
+    size: usize,
+    pace: Pace,
+    shared: &Shared,
+    sent: Sender<Instant>,
+    back: Receiver<()>,
+) -> io::Result<()> {
+    let start = Instant::now();
+    for number in 0.. {
+        match pace {
+            Pace::Every(pace) => std::thread::sleep((start + pace * number).saturating_duration_since(Instant::now())),
+            Pace::WhenBack if number > 0 && back.recv().is_err() => return Ok(()), // the listener tells why
+            Pace::WhenBack => {}
+        }
+        let message = pattern(u64::from(number), size);
+        if shared.stop.load(Ordering::Relaxed) || sent.send(Instant::now()).is_err() {
+            return Ok(());
+        }
+        shared
+            .transcript
+            .lock()
+            .expect("nobody panics with the lock")
+            .bytes_sent += size as u64;
+        stream.write_all(&message)?;
+    }
+    Ok(())
+}
+
+/// Expects one message for each that was `said`, until the speaker has no more.
+fn listen(
+    mut stream: &TcpStream,
+    size: usize,
+    said: Receiver<Instant>,
+    heard: Sender<()>,
+    shared: &Shared,
+) -> io::Result<()> {
+    let mut back = vec![0; size];
+    for (number, sent) in (0..).zip(said) {
+        stream.read_exact(&mut back)?;
+        let at = Instant::now();
+        let intact = pattern(number, size).iter().zip(&back).filter(|(a, b)| a == b).count() as u64;
+        let mut transcript = shared.transcript.lock().expect("nobody panics with the lock");
         transcript.bytes_intact += intact;
         transcript.echoes.push(Echo {
-            at: Instant::now(),
-            round_trip: sent.elapsed(),
+            at,
+            round_trip: at - sent,
         });
         drop(transcript);
         shared.echoes.fetch_add(1, Ordering::Relaxed);
-        number += 1;
-        std::thread::sleep(pace.saturating_sub(sent.elapsed()));
+        let _ = heard.send(()); // the speaker may have stopped
     }
+    Ok(())
 }
 
 /// Fetch `path` from the guest's web server on a connection of its own; returns head and body.

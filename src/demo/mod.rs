@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 
 use indicatif::{ProgressBar, ProgressStyle};
 
-use client::{Conversation, Transcript, get};
+use client::{Conversation, Pace, Transcript, get};
 use cluster::{Cluster, ClusterError, Spec};
 use topology::{EXTERNAL, isolate, node};
 
@@ -147,8 +147,8 @@ fn start(options: &Options, directory: &std::path::Path, story: &Story) -> Resul
 
 fn converse(options: &Options, cluster: &mut Cluster, story: &Story) -> Result<Outcome, DemoError> {
     let echo = SocketAddr::new(IpAddr::V4(EXTERNAL), 7);
-    let conversation =
-        Conversation::start(echo, MESSAGE_BYTES, MESSAGE_EVERY).map_err(io_error("connect to the guest"))?;
+    let conversation = Conversation::start(echo, MESSAGE_BYTES, Pace::Every(MESSAGE_EVERY))
+        .map_err(io_error("connect to the guest"))?;
     story.say(&format!(
         "client {} talks to {echo} (echo) on one TCP connection",
         conversation.local()

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use quorate::demo::client::Conversation;
+use quorate::demo::client::{Conversation, Pace};
 
 use crate::lab::{Lab, Setup, StoreKind, guest};
 use crate::{Figures, key};
@@ -20,7 +20,7 @@ pub fn measure(figures: &mut Figures) {
 fn on(store: StoreKind, figures: &mut Figures) {
     let lab = Lab::start(&Setup::on(store)).expect("the benchmarks need root and PostgreSQL");
     let sequencer = lab.sequencer();
-    let conversation = Conversation::start(guest(7), MESSAGE_BYTES, Duration::ZERO).expect("the guest answers");
+    let conversation = Conversation::start(guest(7), MESSAGE_BYTES, Pace::WhenBack).expect("the guest answers");
     lab.cluster
         .wait_for("the conversation", Duration::from_secs(60), || {
             conversation.echoes() > MESSAGES

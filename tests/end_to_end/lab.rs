@@ -6,7 +6,7 @@ use std::process::Command;
 use std::time::Duration;
 
 use quorate::admin::NodeReadiness;
-use quorate::demo::client::{Conversation, get};
+use quorate::demo::client::{Conversation, Pace, get};
 use quorate::demo::cluster::{Cluster, Spec};
 use quorate::demo::topology::{self, EXTERNAL, isolate};
 
@@ -184,7 +184,7 @@ impl Lab {
 
     /// A conversation with the guest's echo service that goes on while a test does something.
     pub fn converse(&self) -> Conversation {
-        Conversation::start(guest(7), 256, Duration::from_millis(5)).unwrap()
+        Conversation::start(guest(7), 256, Pace::Every(Duration::from_millis(5))).unwrap()
     }
 
     /// Run a client program in the client's namespace and return what it prints; it must succeed.

@@ -19,17 +19,18 @@ pub const STEP_NS_MAX: u64 = 100_000_000;
 /// A guest that stopped for good gets an entry this often, in nanoseconds: a sign that the log is alive.
 pub const STOPPED_NS: u64 = 1_000_000_000;
 
-/// Instructions a second to grant: nine tenths of the slowest speed measured, so that every node keeps up and a node that
-/// fell behind catches up. Speeds of 0 are not known.
+/// Instructions a second to grant: nine tenths of the slowest speed measured, so that every node keeps up. Speeds of 0 are
+/// not known.
 ///
-/// Nodes that are not ready count too, or a slower host could never catch up with a busy guest; but not below half the
-/// speed of the ready ones: a hopeless host must not slow the others down.
+/// A node that catches up counts with two thirds of its speed, or it would need ten times as long as it was away, and a
+/// slower host would never be done with a busy guest. But not below half the speed of the others: a hopeless host must not
+/// hold them up.
 #[must_use]
-pub fn rate(ready: impl IntoIterator<Item = u64>, others: impl IntoIterator<Item = u64>) -> u64 {
-    let slowest = ready.into_iter().filter(|speed| *speed > 0).min();
-    let rate = slowest.map_or(RATE_START, |speed| {
-        let other = others.into_iter().filter(|other| *other > 0).min();
-        speed.min(other.unwrap_or(speed).max(speed / 2)) / 10 * 9
+pub fn rate(keeping_up: impl IntoIterator<Item = u64>, catching_up: impl IntoIterator<Item = u64>) -> u64 {
+    let slowest = |speeds: &mut dyn Iterator<Item = u64>| speeds.filter(|speed| *speed > 0).min();
+    let rate = slowest(&mut keeping_up.into_iter()).map_or(RATE_START, |speed| {
+        let behind = slowest(&mut catching_up.into_iter()).map_or(speed, |behind| behind / 3 * 2);
+        speed.min(behind.max(speed / 2)) / 10 * 9
     });
     rate.clamp(RATE_LIMITS.0, RATE_LIMITS.1)
 }
@@ -136,14 +137,14 @@ mod tests {
             (&[0, 0], &[7], RATE_START),
             (&[1_000_000_000], &[], 900_000_000),
             (&[1_000_000_000, 0, 500_000_000], &[0], 450_000_000),
-            (&[1_000_000_000], &[600_000_000, 2_000_000_000], 540_000_000),
+            (&[1_000_000_000], &[900_000_000, 2_000_000_000], 540_000_000),
             (&[1_000_000_000], &[10], 450_000_000),
             (&[10], &[], 1_000_000),
             (&[u64::MAX], &[], 4_000_000_000),
         ];
-        for (ready, others, want) in table {
-            let rate = rate(ready.iter().copied(), others.iter().copied());
-            assert_eq!(rate, want, "{ready:?} {others:?}");
+        for (keeping_up, catching_up, want) in table {
+            let rate = rate(keeping_up.iter().copied(), catching_up.iter().copied());
+            assert_eq!(rate, want, "{keeping_up:?} {catching_up:?}");
         }
     }
 

@@ -114,11 +114,12 @@ impl Peers {
         times.min().map(|at| at + STATUS_AGE_NS_MAX + 1)
     }
 
-    /// Busy speeds of the peers that are, or are not, ready but fresh.
-    pub fn speeds(&self, now_mono: u64, ready: bool) -> impl Iterator<Item = u64> {
-        let heard = move |peer: &&Peer| peer.is_fresh(now_mono) && peer.is_ready(now_mono) == ready;
-        let heard = self.peers.values().filter(heard);
-        heard.filter_map(|peer| peer.status.map(|status| status.ticks_per_s))
+    /// Busy speeds of the peers that were heard of lately: of those that are catching up, or of the others.
+    pub fn speeds(&self, now_mono: u64, catching_up: bool) -> impl Iterator<Item = u64> {
+        let fresh = self.peers.values().filter(move |peer| peer.is_fresh(now_mono));
+        let statuses = fresh.filter_map(|peer| peer.status);
+        let chosen = statuses.filter(move |status| (status.readiness == Readiness::CatchingUp) == catching_up);
+        chosen.map(|status| status.ticks_per_s)
     }
 
     /// How many nodes should try to take over before this one: ready ones first, then by number; without `lost`.

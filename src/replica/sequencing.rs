@@ -10,8 +10,8 @@ impl Replica {
     /// Instructions a second to grant.
     pub(super) fn rate(&self) -> u64 {
         let own = self.work.ticks_per_s();
-        let ready = self.peers.speeds(self.now.mono, true).chain([own]);
-        grants::rate(ready, self.peers.speeds(self.now.mono, false))
+        let keeping_up = self.peers.speeds(self.now.mono, false).chain([own]);
+        grants::rate(keeping_up, self.peers.speeds(self.now.mono, true))
     }
 
     /// As a sequencer: put the ready nodes into the log when they are not those the log says.

@@ -109,9 +109,11 @@ pub enum Action {
     Execute(Arc<Entry>),
     /// The input offered by [`Event::Local`] could not be queued.
     Refused(Payload),
-    /// This node's own input is in the log now.
+    /// This node's own input is in the log now; also said of the membership inputs it made itself as sequencer.
     Acknowledged(InputId, Index),
-    /// This node became, or is no longer, ready: the shell sets the TAP's carrier and the edge's permission to emit.
+    /// This node became, or is no longer, ready: the shell sets the TAP's carrier and the edge's permission to emit. A
+    /// process that was stopped does not know: the shell lets the outputs of an entry out only after it handed
+    /// [`Event::Applied`] in and did what that answered.
     Readiness(Readiness),
     /// This node's role changed.
     Role(Role),

@@ -87,8 +87,11 @@ pub struct Follower {
     ready: Vec<NodeId>,
     /// An index that was known to exist before it was applied, and since when (monotonic ns).
     goal: Option<(Index, u64)>,
-    /// The end of the log was reached once, by reading and by executing.
-    replayed: bool,
+    /// See [`Follower::caught_up`].
+    keeps_up: bool,
+    /// While it does not: the entry that has to be applied first.
+    past: Option<Index>,
+    /// The end of the log was read once.
     end_read: bool,
 }
 
@@ -110,7 +113,8 @@ impl Follower {
             marks: Marks::default(),
             ready: Vec::new(),
             goal: None,
-            replayed: false,
+            keeps_up: false,
+            past: None,
             end_read: false,
         }
     }
@@ -244,21 +248,32 @@ impl Follower {
         }
     }
 
-    /// Whether this node knows what the log says: it read to the end once, executed to there, and since then neither the
-    /// agreed time it has to catch up with nor the time it has been late exceed `lag_ns_max`.
-    pub fn caught_up(&mut self, now_mono: u64, lag_ns_max: u64) -> bool {
-        let head = self.head.max(self.end.index);
+    /// Whether the executor keeps up: neither the agreed time it has to catch up with nor the time it has been late exceed
+    /// `lag_ns_max`. When it did not, or when the log was not `confirmed` for a while, everything the log held when it was
+    /// known again counts as the past, however little that is: it has to be executed first, and tells nobody anything.
+    pub fn caught_up(&mut self, now_mono: u64, lag_ns_max: u64, confirmed: bool) -> bool {
+        let (applied, head) = (self.applied.0, self.head.max(self.end.index));
         self.goal = match self.goal {
-            Some((index, since)) if index > self.applied.0 => Some((index, since)),
-            _ if head > self.applied.0 => Some((head, now_mono)),
+            Some((index, since)) if index > applied => Some((index, since)),
+            _ if head > applied => Some((head, now_mono)),
             _ => None,
         };
         let late_ns = self.goal.map_or(0, |(_, since)| now_mono.saturating_sub(since));
         let behind_ns = self.end.grant.until.0 - self.applied.1.0;
         let close = late_ns <= lag_ns_max && behind_ns <= lag_ns_max;
-        let (ahead, _) = self.ahead();
-        self.replayed |= self.end_read && self.head <= self.end.index && ahead <= RUN_AHEAD as u64 && close;
-        self.replayed && close
+        if !confirmed || !close {
+            self.keeps_up = false;
+        }
+        if !confirmed {
+            self.past = None;
+        } else if !self.keeps_up && self.head <= self.end.index {
+            let past = *self.past.get_or_insert(self.end.index);
+            self.keeps_up = close && applied >= past;
+        }
+        if self.keeps_up {
+            self.past = None;
+        }
+        self.keeps_up
     }
 
     /// When [`Follower::caught_up`] becomes false if nothing happens (monotonic ns).

@@ -68,8 +68,10 @@ pub struct Replica {
     work: Work,
     latency: Latency,
     part: Part,
-    /// Start of the newest request the store answered (monotonic ns).
+    /// The whole log as of then was known here: start of the newest question that proved it (monotonic ns).
     confirmed_at: Option<u64>,
+    /// The log as of that question will be known once its end is this entry.
+    confirms: Option<(Index, u64)>,
     edge_fit: bool,
     caught_up: bool,
     readiness: Readiness,
@@ -107,6 +109,7 @@ impl Replica {
             latency: Latency::default(),
             part: Part::Follower,
             confirmed_at: None,
+            confirms: None,
             edge_fit: false,
             caught_up: false,
             readiness: Readiness::Unconfirmed,
@@ -274,10 +277,28 @@ impl Replica {
         }
     }
 
+    /// The store showed, to a question asked at `asked_at`, that the log ended at `end`. That confirms the log here as soon
+    /// as this node knows everything up to there; an answer alone, from a log that has moved on, confirms nothing.
+    fn confirm(&mut self, end: Index, asked_at: u64) {
+        if end <= self.follower.end().index {
+            self.confirmed_at = self.confirmed_at.max(Some(asked_at));
+        } else {
+            // The older question is answered first.
+            self.confirms.get_or_insert((end, asked_at));
+        }
+    }
+
+    fn note_confirmed(&mut self) {
+        if let Some((_, asked_at)) = self.confirms.take_if(|(index, _)| *index <= self.follower.end().index) {
+            self.confirmed_at = self.confirmed_at.max(Some(asked_at));
+        }
+    }
+
     fn announce_readiness(&mut self, actions: &mut Vec<Action>) {
+        self.note_confirmed();
         let (now, limit_ns, lag_ns_max) = (self.now.mono, self.confirm_ns_max(), ns(self.settings.lag_max));
         let confirmed = self.confirmed_at.is_some_and(|at| now.saturating_sub(at) <= limit_ns);
-        self.caught_up = self.follower.caught_up(now, lag_ns_max);
+        self.caught_up = self.follower.caught_up(now, lag_ns_max, confirmed);
         let readiness = match (confirmed, self.caught_up, self.edge_fit) {
             (false, _, _) => Readiness::Unconfirmed,
             (_, false, _) => Readiness::CatchingUp,
@@ -447,9 +468,6 @@ impl Replica {
         };
         if let Err(LogError::Damaged { index, what }) = &reply {
             return self.fatal(format!("the log is damaged at {}: {what}", index.0), actions);
-        }
-        if reply.is_ok() {
-            self.confirmed_at = self.confirmed_at.max(Some(open.asked_at));
         }
         match (open.kind, reply) {
             (Kind::Tail, reply) => self.tail_answered(open.asked_at, reply, actions),

@@ -71,6 +71,7 @@ impl Replica {
         self.tail_at = if moved { now } else { now + HOLE_PAUSE_NS };
         if reached_end && last <= self.follower.end().index {
             self.follower.note_end_read();
+            self.confirm(last, asked_at);
             self.end_was_read(asked_at);
         }
     }
@@ -121,6 +122,7 @@ impl Replica {
         } else {
             self.follower.note_head(head.index);
         }
+        self.confirm(head.index, asked_at);
         self.holder.read(lease, now);
         self.challenge(asked_at);
     }

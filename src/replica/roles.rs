@@ -10,7 +10,7 @@
 //!
 //! Every step is safe at any time, because the log fences itself: the worst a wrong step does is to cost a pause.
 
-use crate::log::{Appended, Entry, Grant, Lease, LogError, Term};
+use crate::log::{Appended, Entry, Grant, Index, Lease, LogError, Term};
 
 use super::reading::HOLE_PAUSE_NS;
 use super::requests::Kind;
@@ -202,7 +202,13 @@ impl Replica {
             return;
         };
         match reply {
-            Ok(LogReply::Renew(Some(_))) => reign.confirmed_at = reign.confirmed_at.max(asked_at),
+            Ok(LogReply::Renew(Some(_))) => {
+                reign.confirmed_at = reign.confirmed_at.max(asked_at);
+                // While the term is a sequencer's, the log ends where it appended last.
+                if self.sequencing_term().is_some() {
+                    self.confirm(Index(0), asked_at);
+                }
+            }
             Ok(_) => self.step_down(),
             Err(_) => reign.renew_at = now + LEASE_PAUSE_NS,
         }
@@ -345,7 +351,10 @@ impl Replica {
         }
         let bell = doorbell(&pending.row);
         match self.follower.take_in_own(&pending.entry, pending.row.entry.len()) {
-            Ok(true) => self.acknowledge(&[pending.entry], actions),
+            Ok(true) => {
+                self.confirm(pending.entry.index, asked_at);
+                self.acknowledge(&[pending.entry], actions);
+            }
             Ok(false) => {}
             Err(error) => return self.fatal(format!("own append: {error}"), actions),
         }

@@ -7,7 +7,7 @@ use quorate::log::{Entry, Index, InputId, NodeId};
 #[derive(Debug, Clone)]
 pub enum Fact {
     /// The store has this row now.
-    Committed(Arc<Entry>),
+    Committed { entry: Arc<Entry>, at: u64 },
     /// A process started on this node and knows nothing.
     Started { node: NodeId },
     /// A node gave this entry to its executor.
@@ -21,6 +21,7 @@ pub enum Fact {
     /// A node let an output out.
     Emitted {
         node: NodeId,
+        at: u64,
         index: Index,
         ordinal: u32,
         /// What the node itself had said.

@@ -20,7 +20,7 @@ pub fn strike(world: &mut World) {
         }
         2 => crash_sequencer(world),
         3 | 4 => {
-            let duration = world.dice.between(20 * MS, 3000 * MS);
+            let duration = world.dice.between(20 * MS, 5000 * MS);
             world.pause(node, duration);
         }
         5 | 6 if node != other => {

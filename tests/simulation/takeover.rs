@@ -56,6 +56,31 @@ fn a_silent_sequencer_is_replaced_after_the_lease() {
     assert!((1_000..=1_800).contains(&worst), "{worst} ms");
 }
 
+/// Its peers reach it, and its statuses come; only the store does not hear of it.
+#[test]
+fn a_sequencer_that_loses_the_store_is_replaced_after_the_lease() {
+    let (median, worst) = worst(|world, node| world.log.outages[usize::from(node.0)] = u64::MAX);
+    println!("takeover after losing the store: median {median} ms, worst {worst} ms");
+    assert!((900..=1_500).contains(&worst), "{worst} ms");
+}
+
+/// A restarted sequencer takes up its work again: it knows that its own past is over.
+#[test]
+fn a_node_alone_is_back_at_once() {
+    let mut world = World::new(3, 1, Mutation::None, false);
+    world.log.heal();
+    world
+        .run_until(3_000 * MS)
+        .unwrap_or_else(|violation| panic!("{violation:?}"));
+    world.crash(NodeId(0), false);
+    world.restart(NodeId(0), 10 * MS);
+    let (reigns, from) = (world.reigns.len(), world.now);
+    world
+        .run_until(from + 500 * MS)
+        .unwrap_or_else(|violation| panic!("{violation:?}"));
+    assert_eq!(world.reigns.len(), reigns + 1);
+}
+
 #[test]
 fn an_idle_cluster_asks_little() {
     let mut world = calm(1);

@@ -591,6 +591,7 @@ impl World {
         };
         self.handle(node, Event::Applied(applied));
         let mono = self.read_clock(node).mono;
+        let at = self.now;
         let emits_always = self.mutation == Mutation::EmitsUnready;
         let Some(process) = &self.host(node).process else {
             return;
@@ -603,6 +604,7 @@ impl World {
             for ordinal in 0..ran.outputs {
                 self.fact(&Fact::Emitted {
                     node,
+                    at,
                     index,
                     ordinal,
                     ready,
@@ -683,7 +685,8 @@ impl World {
                     inputs.join(" ")
                 )
             });
-            self.fact(&Fact::Committed(Arc::new(entry)));
+            let (entry, at) = (Arc::new(entry), self.now);
+            self.fact(&Fact::Committed { entry, at });
         }
         if let Some(at) = answered_at {
             let item = Item::Event(Event::Log(tag, Ok(reply)));

@@ -16,7 +16,9 @@ impl Invariant for AgreedTimes {
     }
 
     fn observe(&mut self, fact: &Fact) -> Result<(), String> {
-        let Fact::Committed(entry) = fact else { return Ok(()) };
+        let Fact::Committed { entry, .. } = fact else {
+            return Ok(());
+        };
         let now = (entry.term, entry.grant.until);
         if let Some(last) = self.last.replace(now) {
             if now.0 < last.0 || now.1 < last.1 {

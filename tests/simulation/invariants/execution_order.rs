@@ -21,7 +21,7 @@ impl Invariant for ExecutionOrder {
 
     fn observe(&mut self, fact: &Fact) -> Result<(), String> {
         let (node, index, last) = match fact {
-            Fact::Committed(entry) => {
+            Fact::Committed { entry, .. } => {
                 self.committed = self.committed.max(entry.index);
                 return Ok(());
             }

@@ -61,7 +61,7 @@ impl Invariant for InputsOnce {
                     .or_default()
                     .push_back(*number);
             }
-            Fact::Committed(entry) => self.committed(entry)?,
+            Fact::Committed { entry, .. } => self.committed(entry)?,
             Fact::Acknowledged { node, id, index } if self.places.get(id) != Some(index) || id.origin != *node => {
                 return Err(format!("node {} believes {id} at {}", node.0, index.0));
             }

@@ -3,6 +3,7 @@
 mod agreed_time;
 mod digests;
 mod execution_order;
+mod fresh_outputs;
 mod inputs_once;
 mod one_history;
 mod outputs;
@@ -31,6 +32,7 @@ impl Invariants {
                 Box::new(one_history::OneHistory::new(genesis)),
                 Box::new(execution_order::ExecutionOrder::default()),
                 Box::new(digests::Digests::default()),
+                Box::new(fresh_outputs::FreshOutputs::default()),
                 Box::new(outputs::Outputs::default()),
                 Box::new(agreed_time::AgreedTimes::default()),
             ],

@@ -25,7 +25,7 @@ impl Invariant for OneHistory {
 
     fn observe(&mut self, fact: &Fact) -> Result<(), String> {
         let entry = match fact {
-            Fact::Committed(entry) | Fact::Handed { entry, .. } => entry,
+            Fact::Committed { entry, .. } | Fact::Handed { entry, .. } => entry,
             _ => return Ok(()),
         };
         let position = usize::try_from(entry.index.0).expect("a simulated log is short");

@@ -25,7 +25,7 @@ impl Invariant for Outputs {
 
     fn observe(&mut self, fact: &Fact) -> Result<(), String> {
         let (node, place, ready, limit_ns, confirmed_ns_ago) = match fact {
-            Fact::Committed(entry) => {
+            Fact::Committed { entry, .. } => {
                 self.committed = self.committed.max(entry.index);
                 return Ok(());
             }
@@ -40,6 +40,7 @@ impl Invariant for Outputs {
                 ready,
                 sequences,
                 confirmed_ns_ago,
+                ..
             } => {
                 let limit_ns = if *sequences { LEASE_NS } else { CONFIRM_NS_MAX };
                 (*node, (*index, *ordinal), *ready, limit_ns, *confirmed_ns_ago)

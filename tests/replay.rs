@@ -6,17 +6,19 @@
 
 #![allow(clippy::unwrap_used)] // whatever goes wrong here is a failed test
 
+#[path = "../machine/tests/support/cable.rs"]
+mod cable;
 mod common;
 
-use std::collections::VecDeque;
 use std::net::Ipv4Addr;
 use std::process::Command;
 
+use cable::Cable;
 use machine::Definition;
 use quorate::guest::{Effect, Guest, NetworkConfig, StateDigest};
 use quorate::log::{AgreedTime, Entry, Grant, Input, InputId, NodeId, Payload, Term};
 use smoltcp::iface::{Config, Interface, SocketSet};
-use smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
+use smoltcp::phy::Medium;
 use smoltcp::socket::tcp;
 use smoltcp::time::Instant;
 use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
@@ -70,52 +72,6 @@ impl Recorder {
     }
 }
 
-/// IPv4 packets between client and guest.
-#[derive(Default)]
-struct Wire {
-    to_client: VecDeque<Vec<u8>>,
-    to_guest: Vec<Vec<u8>>,
-}
-
-struct Arrived(Vec<u8>);
-struct Leaving<'a>(&'a mut Vec<Vec<u8>>);
-
-impl phy::RxToken for Arrived {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, take: F) -> R {
-        take(&self.0)
-    }
-}
-
-impl phy::TxToken for Leaving<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, fill: F) -> R {
-        let mut packet = vec![0; length];
-        let result = fill(&mut packet);
-        self.0.push(packet);
-        result
-    }
-}
-
-impl Device for Wire {
-    type RxToken<'a> = Arrived;
-    type TxToken<'a> = Leaving<'a>;
-
-    fn receive(&mut self, _now: Instant) -> Option<(Arrived, Leaving<'_>)> {
-        let packet = self.to_client.pop_front()?;
-        Some((Arrived(packet), Leaving(&mut self.to_guest)))
-    }
-
-    fn transmit(&mut self, _now: Instant) -> Option<Leaving<'_>> {
-        Some(Leaving(&mut self.to_guest))
-    }
-
-    fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ip;
-        capabilities.max_transmission_unit = 1500;
-        capabilities
-    }
-}
-
 fn definition() -> Option<Definition> {
     let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/guests/freertos/build");
     let output = Command::new(script).output().unwrap();
@@ -154,8 +110,8 @@ fn network() -> NetworkConfig {
 /// Boot, get an address by DHCP from the gateway, then echo messages over one TCP connection; type at the console; reset.
 fn record(guest: &mut Guest) -> Vec<Entry> {
     let mut log = Recorder::new();
-    let mut wire = Wire::default();
-    let mut interface = Interface::new(Config::new(HardwareAddress::Ip), &mut wire, Instant::ZERO);
+    let mut cable = Cable::new(Medium::Ip);
+    let mut interface = Interface::new(Config::new(HardwareAddress::Ip), &mut cable, Instant::ZERO);
     interface.update_ip_addrs(|addresses| addresses.push(IpCidr::new(IpAddress::Ipv4(CLIENT), 24)).unwrap());
     interface.routes_mut().add_default_ipv4_route(CLIENT).unwrap();
     let buffer = || tcp::SocketBuffer::new(vec![0; 4096]);
@@ -164,7 +120,7 @@ fn record(guest: &mut Guest) -> Vec<Entry> {
     let (mut echoed, mut sent, mut console) = (Vec::new(), 0, Vec::new());
     while echoed.len() < MESSAGES * MESSAGE.len() {
         let now = Instant::from_micros(i64::try_from(log.entries.last().unwrap().grant.until.0 / 1000).unwrap());
-        interface.poll(now, &mut wire, &mut sockets);
+        interface.poll(now, &mut cable, &mut sockets);
         let socket = sockets.get_mut::<tcp::Socket<'_>>(handle);
         if !socket.is_open() && log.entries.len() > 60 {
             socket
@@ -179,7 +135,7 @@ fn record(guest: &mut Guest) -> Vec<Entry> {
             let got = socket.recv(|bytes| (bytes.len(), bytes.to_vec())).unwrap();
             echoed.extend(got);
         }
-        let mut payloads: Vec<Payload> = wire.to_guest.drain(..).map(Payload::Frame).collect();
+        let mut payloads: Vec<Payload> = cable.to_guest.drain(..).map(Payload::Frame).collect();
         if log.entries.len() == 40 {
             payloads.push(Payload::Serial {
                 port: 0,
@@ -188,7 +144,7 @@ fn record(guest: &mut Guest) -> Vec<Entry> {
         }
         let outcome = guest.apply(log.next(payloads));
         console.extend(outcome.serial.into_iter().flat_map(|out| out.bytes));
-        wire.to_client.extend(emitted(&outcome.effects));
+        cable.to_peer.extend(emitted(&outcome.effects));
         assert!(
             log.entries.len() < 3000,
             "no echo after {} entries: {}",

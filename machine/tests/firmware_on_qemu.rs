@@ -5,13 +5,16 @@
 #![allow(clippy::unwrap_used)] // whatever goes wrong here is a failed test
 #![allow(clippy::disallowed_methods, clippy::disallowed_types)] // QEMU runs in real time
 
+#[path = "support/cable.rs"]
+mod cable;
+
+use cable::Cable;
 use machine::{AgreedTime, Definition, Entry, Grant, Input, Machine, Ticks};
 use smoltcp::iface::{Config, Interface, SocketHandle, SocketSet};
-use smoltcp::phy::{self, Device, DeviceCapabilities, Medium};
+use smoltcp::phy::Medium;
 use smoltcp::socket::{tcp, udp};
 use smoltcp::time::Instant;
 use smoltcp::wire::{EthernetAddress, IpAddress, IpCidr};
-use std::collections::VecDeque;
 use std::net::UdpSocket;
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
@@ -149,50 +152,6 @@ impl Guest for Ours {
     }
 }
 
-/// Frames between the peer's stack and the guest.
-#[derive(Default)]
-struct Cable {
-    to_peer: VecDeque<Vec<u8>>,
-    to_guest: Vec<Vec<u8>>,
-}
-
-struct Arrived(Vec<u8>);
-struct Leaving<'a>(&'a mut Vec<Vec<u8>>);
-
-impl phy::RxToken for Arrived {
-    fn consume<R, F: FnOnce(&[u8]) -> R>(self, take: F) -> R {
-        take(&self.0)
-    }
-}
-
-impl phy::TxToken for Leaving<'_> {
-    fn consume<R, F: FnOnce(&mut [u8]) -> R>(self, length: usize, fill: F) -> R {
-        let mut frame = vec![0; length];
-        let result = fill(&mut frame);
-        self.0.push(frame);
-        result
-    }
-}
-
-impl Device for Cable {
-    type RxToken<'a> = Arrived;
-    type TxToken<'a> = Leaving<'a>;
-
-    fn receive(&mut self, _now: Instant) -> Option<(Arrived, Leaving<'_>)> {
-        let frame = self.to_peer.pop_front()?;
-        Some((Arrived(frame), Leaving(&mut self.to_guest)))
-    }
-    fn transmit(&mut self, _now: Instant) -> Option<Leaving<'_>> {
-        Some(Leaving(&mut self.to_guest))
-    }
-    fn capabilities(&self) -> DeviceCapabilities {
-        let mut capabilities = DeviceCapabilities::default();
-        capabilities.medium = Medium::Ethernet;
-        capabilities.max_transmission_unit = 1514;
-        capabilities
-    }
-}
-
 /// The guest's gateway, which is also its only client.
 struct Peer<'a> {
     guest: &'a mut dyn Guest,
@@ -204,7 +163,7 @@ struct Peer<'a> {
 
 impl<'a> Peer<'a> {
     fn new(guest: &'a mut dyn Guest) -> Self {
-        let mut cable = Cable::default();
+        let mut cable = Cable::new(Medium::Ethernet);
         let station = EthernetAddress([0x02, 0x77, 0, 0, 0, 1]);
         let mut interface = Interface::new(Config::new(station.into()), &mut cable, Instant::ZERO);
         interface.update_ip_addrs(|addresses| addresses.push(IpCidr::new(GATEWAY, 24)).unwrap());

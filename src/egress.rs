@@ -208,3 +208,24 @@ impl Egress {
         count.fetch_add(1, Ordering::Relaxed);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_gate_opens_for_a_ready_node_that_confirmed_the_log_and_closes_by_itself() {
+        let gate = Gate::new(Duration::from_nanos(100));
+        assert!(!gate.open(0), "nothing is known yet");
+        gate.confirm(1000);
+        assert!(!gate.open(1000), "not ready");
+        gate.set_ready(true);
+        assert!(gate.open(1000) && gate.open(1100));
+        assert!(!gate.open(1101), "the process was stopped, or the database is away");
+        gate.confirm(1200);
+        gate.confirm(900); // an older answer that came late takes nothing back
+        assert!(gate.open(1300));
+        gate.set_ready(false);
+        assert!(!gate.open(1300));
+    }
+}

@@ -11,11 +11,13 @@ NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
 .PHONY: demo test bench check soak guests install-build install-test
 
+# What is built on the way is told on standard error: standard output belongs to the demo (DEMO="--json").
 demo: guests
-	$(CARGO) run --release --quiet -- demo $(DEMO)
+	@$(CARGO) build --release --bin quorate
+	@$(CARGO) run --release --quiet -- demo $(DEMO)
 
 guests: install-build
-	tests/guests/freertos/build
+	@tests/guests/freertos/build >&2
 
 test: guests install-test
 ifeq ($(NEXTEST),yes)

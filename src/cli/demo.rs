@@ -1,13 +1,13 @@
 //! `quorate demo`: its arguments. What it does is in `demo`.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use clap::{Args, ValueEnum};
 
 use super::{Exit, Failure};
 use crate::demo::cluster::ClusterError;
-use crate::demo::{self, DemoError, Options, Victim};
+use crate::demo::{self, DemoError, Ended, Options, Victim};
 
 /// Which guest to show.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -27,6 +27,17 @@ pub enum Kill {
     None,
 }
 
+impl Kill {
+    /// As the command line says it.
+    fn name(self) -> &'static str {
+        match self {
+            Kill::Sequencer => "sequencer",
+            Kill::Follower => "follower",
+            Kill::None => "none",
+        }
+    }
+}
+
 /// What to show.
 #[derive(Debug, Clone, PartialEq, Eq, Args)]
 pub struct DemoArgs {
@@ -42,7 +53,7 @@ pub struct DemoArgs {
     /// Which node dies in the middle of the conversation
     #[arg(long, value_enum, default_value = "sequencer")]
     pub kill: Kill,
-    /// `sqlite`, or the URL of a PostgreSQL or CockroachDB database
+    /// `sqlite`, or the URL of a PostgreSQL or CockroachDB database as this host reaches it
     #[arg(long, default_value = "sqlite")]
     pub store: String,
     /// Print one JSON object instead of a story
@@ -51,10 +62,63 @@ pub struct DemoArgs {
     /// Leave the cluster running at the end, until Enter is pressed
     #[arg(long)]
     pub keep: bool,
+    /// Be the demo's inner process, with this folder
+    #[arg(long, hide = true, value_name = "FOLDER", requires = "parent")]
+    pub inside: Option<PathBuf>,
+    /// The outer process
+    #[arg(long, hide = true, value_name = "PID")]
+    pub parent: Option<u32>,
 }
 
-/// Runs the demo on the only thread of the process, which may have to enter a user namespace.
+/// Fewer survivors have nobody to be compared with.
+const NODES_MIN_TO_KILL: u16 = 3;
+
+/// Runs the demo in two processes: this one starts itself again, so that it can clean up whatever happens.
 pub(super) fn run(arguments: &DemoArgs) -> Result<(), Failure> {
+    if let (Some(directory), Some(parent)) = (&arguments.inside, arguments.parent) {
+        return tell(arguments, directory, parent);
+    }
+    if arguments.kill != Kill::None && arguments.nodes < NODES_MIN_TO_KILL {
+        let what = format!(
+            "with one of {} nodes killed there are no two machines left to compare",
+            arguments.nodes
+        );
+        let fix = format!("use --nodes {NODES_MIN_TO_KILL} or more, or --kill none");
+        return Err(Failure::new(Exit::Usage, what, fix));
+    }
+    let firmware = firmware(arguments)?;
+    let program =
+        std::env::current_exe().map_err(|error| Failure::io(&error, format!("find the program: {error}"), ""))?;
+    let ended = demo::supervise(&arguments.store, |directory, store| {
+        let mut command = tokio::process::Command::new(program);
+        let (me, nodes) = (std::process::id().to_string(), arguments.nodes.to_string());
+        command
+            .arg("demo")
+            .arg("--inside")
+            .arg(directory)
+            .args(["--parent", &me, "--nodes", &nodes]);
+        command
+            .args(["--store", store, "--kill", arguments.kill.name()])
+            .arg("--firmware")
+            .arg(firmware);
+        command
+            .args(arguments.json.then_some("--json"))
+            .args(arguments.keep.then_some("--keep"));
+        command
+    })?;
+    match ended {
+        Ended::Itself(status) if status.success() => Ok(()),
+        Ended::Itself(status) => Err(Failure::told(Exit::of(status))),
+        Ended::Interrupted => Err(Failure::new(
+            Exit::Interrupted,
+            "interrupted; nothing is left behind",
+            "",
+        )),
+    }
+}
+
+/// Tells the story, on the only thread of the process, which may have to enter a user namespace.
+fn tell(arguments: &DemoArgs, directory: &Path, parent: u32) -> Result<(), Failure> {
     let options = Options {
         firmware: firmware(arguments)?,
         nodes: usize::from(arguments.nodes),
@@ -64,6 +128,8 @@ pub(super) fn run(arguments: &DemoArgs) -> Result<(), Failure> {
             Kill::None => Victim::None,
         },
         store: arguments.store.clone(),
+        directory: directory.to_owned(),
+        parent,
         json: arguments.json,
         keep: arguments.keep,
     };
@@ -110,6 +176,7 @@ impl From<DemoError> for Failure {
     fn from(error: DemoError) -> Failure {
         let what = error.to_string();
         match error {
+            DemoError::Store(error) => error.into(),
             DemoError::Cluster(ClusterError::Topology(_)) => Failure::new(Exit::Permission, what, ""),
             DemoError::Cluster(_) | DemoError::Io { .. } => Failure::new(Exit::Temporary, what, ""),
         }

@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::io;
-use std::process::ExitCode;
+use std::process::{ExitCode, ExitStatus};
 
 use crate::admin::AdminError;
 use crate::config::ConfigError;
@@ -28,6 +28,29 @@ pub enum Exit {
     Permission = 77,
     /// The settings are wrong (`EX_CONFIG`).
     Config = 78,
+    /// Ended by Ctrl-C or another signal, as shells count it (128 + SIGINT).
+    Interrupted = 130,
+}
+
+impl Exit {
+    /// How a process of this program ended; a crash is an invariant that broke.
+    #[must_use]
+    pub fn of(status: ExitStatus) -> Exit {
+        use Exit::{Config, Data, Database, Divergence, Done, Interrupted, Permission, Temporary, Usage};
+        let all = [
+            Done,
+            Usage,
+            Data,
+            Database,
+            Divergence,
+            Temporary,
+            Permission,
+            Config,
+            Interrupted,
+        ];
+        let known = all.into_iter().find(|&exit| status.code() == Some(exit as i32));
+        known.unwrap_or(Divergence)
+    }
 }
 
 impl From<Exit> for ExitCode {
@@ -54,6 +77,18 @@ impl Failure {
             what: what.into(),
             fix: fix.into(),
         }
+    }
+
+    /// A failure that another process of the program has told already: nothing is printed.
+    #[must_use]
+    pub fn told(exit: Exit) -> Failure {
+        Failure::new(exit, "", "")
+    }
+
+    /// Whether there is nothing left to print.
+    #[must_use]
+    pub fn is_told(&self) -> bool {
+        self.what.is_empty()
     }
 
     /// A failure of the operating system: 77 if a permission is missing, 75 otherwise.

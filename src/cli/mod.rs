@@ -41,7 +41,7 @@ struct Cli {
 #[derive(Debug, Subcommand)]
 enum Command {
     /// Run this node until it is told to stop
-    Run,
+    Run(run::RunArgs),
     /// Show one guest on several nodes of this host, and a node that dies meanwhile
     Demo(demo::DemoArgs),
     /// Show how the node is
@@ -99,22 +99,24 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match dispatch(cli) {
         Ok(()) => Exit::Done.into(),
         Err(failure) => {
-            let _ = writeln!(io::stderr(), "{failure}");
+            if !failure.is_told() {
+                let _ = writeln!(io::stderr(), "{failure}");
+            }
             failure.exit.into()
         }
     }
 }
 
 fn dispatch(cli: Cli) -> Result<(), Failure> {
-    if !matches!(cli.command, Command::Run) {
+    if !matches!(cli.command, Command::Run(_)) {
         logging::start_quiet();
     }
     let config = || Config::load(&cli.config).map_err(Failure::from);
     match cli.command {
-        Command::Run => {
+        Command::Run(arguments) => {
             let config = config()?;
             logging::start(&config.log);
-            run::run(config)
+            run::run(config, &arguments)
         }
         Command::Demo(arguments) => demo::run(&arguments),
         Command::Status(arguments) => admin::status(&arguments, config),

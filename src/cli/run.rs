@@ -1,14 +1,27 @@
 //! `quorate run`.
 
+use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Exit, Failure};
 use crate::config::Config;
+use crate::demo::lifetime::end_with;
 use crate::guest::GuestError;
 use crate::node::{self, NodeError};
 
+/// How to run.
+#[derive(Debug, Args)]
+pub(super) struct RunArgs {
+    /// Be killed when this process, which started this one, ends: for nodes of a demo or a test
+    #[arg(long, hide = true, value_name = "PID")]
+    parent: Option<u32>,
+}
+
 /// Runs the node until SIGTERM or SIGINT.
-pub(super) fn run(config: Config) -> Result<(), Failure> {
+pub(super) fn run(config: Config, arguments: &RunArgs) -> Result<(), Failure> {
+    if let Some(parent) = arguments.parent {
+        end_with(parent).map_err(|error| Failure::io(&error, error.to_string(), ""))?;
+    }
     // One thread: what happens in a node happens in an order, and a wake-up on another core costs more than it brings.
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Failure::io(&error, format!("start the runtime: {error}"), ""))?;

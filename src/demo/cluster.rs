@@ -53,6 +53,8 @@ pub struct Spec {
     pub program: PathBuf,
     /// How many nodes.
     pub nodes: usize,
+    /// Name of the machine, and so of its log.
+    pub machine: String,
     /// Store URL as in cluster.toml; a node's own URL can differ (a relay in front of it), see `stores`.
     pub store: String,
     /// Per-node store URLs, where they differ.
@@ -83,7 +85,6 @@ pub struct Cluster {
     pub router: Router,
     spec: Spec,
     directory: PathBuf,
-    keep: bool,
     processes: Vec<Process>,
 }
 
@@ -108,7 +109,6 @@ impl Cluster {
             router,
             spec,
             directory,
-            keep: false,
             processes,
         };
         cluster.configure()?;
@@ -155,6 +155,7 @@ impl Cluster {
     fn cluster_toml(&self, store: &str) -> String {
         let Spec {
             nodes,
+            machine,
             mode,
             egress,
             firmware,
@@ -162,7 +163,7 @@ impl Cluster {
             ..
         } = &self.spec;
         let firmware = firmware.display();
-        let mut text = format!("machine = \"demo\"\nstore = \"{store}\"\nkey_file = \"../cluster.key\"\n");
+        let mut text = format!("machine = \"{machine}\"\nstore = \"{store}\"\nkey_file = \"../cluster.key\"\n");
         for index in 0..*nodes {
             text += &format!(
                 "\n[[node]]\nname = \"{}\"\npeer = \"{}:7700\"\n",
@@ -176,7 +177,7 @@ impl Cluster {
         text
     }
 
-    /// Start node `index`, which must not run.
+    /// Start node `index`, which must not run. It is killed when the calling thread ends.
     ///
     /// # Errors
     /// The process cannot be started.
@@ -189,6 +190,8 @@ impl Cluster {
             .arg("run")
             .arg("--config")
             .arg(directory.join("node.toml"))
+            .arg("--parent")
+            .arg(std::process::id().to_string())
             .stdin(Stdio::null());
         command
             .stdout(log.try_clone().map_err(io_error("open a node's log"))?)
@@ -344,11 +347,6 @@ impl Cluster {
         })
     }
 
-    /// Leave files behind when dropped.
-    pub fn keep(&mut self) {
-        self.keep = true;
-    }
-
     /// What the nodes say, and the ends of their logs: for error messages.
     #[must_use]
     pub fn describe(&self) -> String {
@@ -370,10 +368,8 @@ impl Drop for Cluster {
         for index in 0..self.processes.len() {
             self.kill(index);
         }
-        if !self.keep {
-            for index in 0..self.spec.nodes {
-                let _ = fs::remove_dir_all(self.node_directory(index));
-            }
+        for index in 0..self.spec.nodes {
+            let _ = fs::remove_dir_all(self.node_directory(index));
         }
     }
 }

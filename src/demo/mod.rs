@@ -1,11 +1,15 @@
 //! `quorate demo`: one guest on three nodes of this host, a client that talks to it, and a node that dies meanwhile.
 //!
+//! [`supervise`] runs in the host's namespaces and cleans up; [`run`] is the story, in a process and namespaces of its own.
 //! The topology and the cluster here are also what the end-to-end tests and the benchmarks run on.
 
 pub mod client;
 pub mod cluster;
+pub mod lifetime;
+mod relay;
 mod report;
 pub mod router;
+mod supervise;
 pub mod topology;
 
 use std::io;
@@ -19,7 +23,11 @@ use client::{Conversation, Pace, Transcript, get};
 use cluster::{Cluster, ClusterError, Spec};
 use topology::{EXTERNAL, isolate, node};
 
+use crate::clock;
+use crate::log::LogError;
+
 pub use report::Outcome;
+pub use supervise::{Ended, supervise};
 
 /// Patience for the nodes to get ready: the engine starts in milliseconds, a first database connection in a second.
 const START_PATIENCE: Duration = Duration::from_secs(30);
@@ -52,11 +60,15 @@ pub struct Options {
     pub nodes: usize,
     /// Who dies.
     pub kill: Victim,
-    /// `sqlite` (a file in the demo's directory) or a store URL that is reachable from network namespaces.
+    /// Store URL that is reachable from network namespaces.
     pub store: String,
+    /// Where the nodes' files go: an empty folder.
+    pub directory: PathBuf,
+    /// The process that started this one, which removes the folder in the end.
+    pub parent: u32,
     /// Print one JSON object instead of the story.
     pub json: bool,
-    /// Leave the cluster running and the files behind until the user presses Enter.
+    /// Leave the cluster running until the user presses Enter.
     pub keep: bool,
 }
 
@@ -66,6 +78,9 @@ pub enum DemoError {
     /// The cluster.
     #[error(transparent)]
     Cluster(#[from] ClusterError),
+    /// The database.
+    #[error(transparent)]
+    Store(#[from] LogError),
     /// The client, or files.
     #[error("{what}: {error}")]
     Io {
@@ -88,35 +103,31 @@ impl From<topology::TopologyError> for DemoError {
 /// The cluster cannot be built, or the guest does not come up. A connection that breaks is not an error but an outcome.
 pub fn run(options: &Options) -> Result<Outcome, DemoError> {
     let story = Story::new(options.json);
-    let directory = tempfile::Builder::new().prefix("quorate-demo-").tempdir();
-    let directory = directory.map_err(io_error("make a directory for the demo"))?;
     isolate()?;
+    // After it: entering a user namespace may clear what the kernel was told.
+    lifetime::end_with(options.parent).map_err(io_error("tie this process to the one that started it"))?;
     story.say(&format!(
         "One guest (FreeRTOS + lwIP on a Cortex-M0) on {} nodes, each in its own network namespace:",
         options.nodes
     ));
     story.say("  client - router - node0, node1, ...   the guest answers at 203.0.113.10 behind every node");
-    let mut cluster = start(options, directory.path(), &story)?;
+    let mut cluster = start(options, &story)?;
     let outcome = converse(options, &mut cluster, &story)?;
     story.finish(&outcome);
     if options.keep {
-        cluster.keep();
         story.keep(&cluster);
-        let _ = directory.keep();
     }
     Ok(outcome)
 }
 
-fn start(options: &Options, directory: &std::path::Path, story: &Story) -> Result<Cluster, DemoError> {
-    let store = match options.store.as_str() {
-        "sqlite" => format!("sqlite:{}", directory.join("log.sqlite").display()),
-        url => url.to_owned(),
-    };
+fn start(options: &Options, story: &Story) -> Result<Cluster, DemoError> {
     let program = std::env::current_exe().map_err(io_error("find the program's own file"))?;
     let spec = Spec {
         program,
         nodes: options.nodes,
-        store,
+        // A database may hold logs of earlier demos.
+        machine: format!("demo-{:x}", clock::wall_ns() / 1_000_000),
+        store: options.store.clone(),
         stores: Vec::new(),
         firmware: options.firmware.clone(),
         mode: "nat",
@@ -124,7 +135,7 @@ fn start(options: &Options, directory: &std::path::Path, story: &Story) -> Resul
         cluster_extra: String::new(),
     };
     let step = story.step("starting the nodes");
-    let cluster = Cluster::start(spec, directory)?;
+    let cluster = Cluster::start(spec, &options.directory)?;
     cluster.wait_ready(START_PATIENCE)?;
     step.done(&format!(
         "{} nodes ready, {} sequences the log",
@@ -138,10 +149,13 @@ fn start(options: &Options, directory: &std::path::Path, story: &Story) -> Resul
         page = get(guest, "/status.json").ok();
         page.is_some()
     })?;
-    let status = page
-        .map(|(_, body)| String::from_utf8_lossy(&body).trim().to_owned())
+    let status: serde_json::Value = page
+        .and_then(|(_, body)| serde_json::from_slice(&body).ok())
         .unwrap_or_default();
-    step.done(&format!("it answers http://{EXTERNAL}/status.json: {status}"));
+    step.done(&format!(
+        "http://{EXTERNAL}/status.json says: up for {} ms, boot id {}",
+        status["uptime_ms"], status["boot_id"]
+    ));
     Ok(cluster)
 }
 
@@ -150,7 +164,7 @@ fn converse(options: &Options, cluster: &mut Cluster, story: &Story) -> Result<O
     let conversation = Conversation::start(echo, MESSAGE_BYTES, Pace::Every(MESSAGE_EVERY))
         .map_err(io_error("connect to the guest"))?;
     story.say(&format!(
-        "client {} talks to {echo} (echo) on one TCP connection",
+        "client {} opens one TCP connection to {echo} and checks every byte that comes back",
         conversation.local()
     ));
     talk(&conversation, TALK_BEFORE, story);
@@ -205,7 +219,7 @@ fn talk(conversation: &Conversation, time: Duration, story: &Story) {
         std::thread::sleep(Duration::from_millis(50));
     }
     bar.finish_and_clear();
-    story.say(&format!("  {} messages echoed", conversation.echoes()));
+    story.say(&format!("  {} messages echoed so far", conversation.echoes()));
 }
 
 fn outcome(
@@ -311,13 +325,26 @@ impl Story {
     }
 
     fn keep(&self, cluster: &Cluster) {
-        eprintln!("The cluster keeps running in its namespaces. Files and consoles:");
+        let program = std::env::current_exe().unwrap_or_else(|_| "quorate".into());
+        let program = program.display();
+        eprintln!("\nThe nodes keep running. In another terminal:");
         for index in cluster.running() {
             let socket = cluster.admin_socket(index);
-            eprintln!("  {}: quorate status --socket {}", node(index), socket.display());
+            eprintln!("  {program} status --socket {}", socket.display());
         }
-        eprintln!("Press Enter to end it.");
-        let _ = io::stdin().read_line(&mut String::new());
+        if let Some(index) = cluster.running().first() {
+            let socket = cluster.admin_socket(*index);
+            eprintln!("  {program} console --socket {}", socket.display());
+        }
+        let user = if cluster.topology.rootless() {
+            "--user --preserve-credentials "
+        } else {
+            ""
+        };
+        let me = std::process::id();
+        eprintln!("  nsenter -t {me} {user}--mount ip netns exec client curl -s http://{EXTERNAL}/status.json");
+        eprintln!("Press Enter here to end them.");
+        let _ = io::stdin().read_line(&mut String::new()); // end of input ends them, too
     }
 }
 

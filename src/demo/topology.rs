@@ -26,6 +26,8 @@ pub const EXTERNAL: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
 pub const TAP: &str = "vm0";
 /// The uplink in every node's namespace.
 pub const UPLINK: &str = "up0";
+/// Where TAPs are made.
+const TUN: &str = "/dev/net/tun";
 /// Where `ip netns` keeps its names.
 const NAMES: &str = "/run/netns";
 
@@ -38,6 +40,9 @@ pub enum TopologyError {
          (sysctl kernel.unprivileged_userns_clone=1) and access to /dev/net/tun"
     )]
     Namespaces(io::Error),
+    /// No TAPs for this user.
+    #[error("cannot open {TUN} ({0}); run as root, or load the module tun and let this user read and write the device")]
+    Tun(io::Error),
     /// A command failed.
     #[error("`{command}` failed: {message}")]
     Command {
@@ -91,6 +96,11 @@ impl Topology {
     /// # Errors
     /// A command failed.
     pub fn build(nodes: usize) -> Result<Topology, TopologyError> {
+        File::options()
+            .read(true)
+            .write(true)
+            .open(TUN)
+            .map_err(TopologyError::Tun)?;
         let names: Vec<String> = (0..nodes)
             .map(node)
             .chain(["client", "router", "peers"].map(String::from))
@@ -115,6 +125,13 @@ impl Topology {
     #[must_use]
     pub fn nodes(&self) -> usize {
         self.nodes
+    }
+
+    /// Whether the namespaces belong to a user namespace of an ordinary user.
+    #[must_use]
+    pub fn rootless(&self) -> bool {
+        // The kernel shows the identity as "0 0 4294967295" outside of user namespaces.
+        std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.split_whitespace().nth(2) == Some("1"))
     }
 
     /// Take node `index`'s uplink away (its end loses carrier), or give it back.
@@ -231,12 +248,20 @@ pub fn inside<T: Send>(name: &str, work: impl FnOnce() -> T + Send) -> T {
     })
 }
 
-/// Start a command inside namespace `name`.
+/// Start a command inside namespace `name`. The calling thread is the child's parent, whose end the child can ask the
+/// kernel to be told of (see [`lifetime`](super::lifetime)): so this thread enters the namespace itself and comes back.
 ///
 /// # Errors
 /// It cannot be started.
+///
+/// # Panics
+/// The way back is barred.
 pub fn spawn(name: &str, command: &mut Command) -> io::Result<Child> {
-    inside(name, || command.spawn())
+    let home = File::open("/proc/thread-self/ns/net")?;
+    setns(File::open(Path::new(NAMES).join(name))?, CloneFlags::CLONE_NEWNET)?;
+    let child = command.spawn();
+    setns(home, CloneFlags::CLONE_NEWNET).expect("a thread may go back to where it came from");
+    child
 }
 
 /// Run a command inside namespace `name` and collect what it prints.

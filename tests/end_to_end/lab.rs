@@ -113,6 +113,7 @@ impl Lab {
         let spec = Spec {
             program: env!("CARGO_BIN_EXE_quorate").into(),
             nodes: setup.nodes,
+            machine: "test".into(),
             store: match &postgres {
                 None => format!("sqlite:{}", directory.path().join("log.sqlite").display()),
                 Some(postgres) => postgres.url(),

@@ -1,6 +1,8 @@
 //! Whole clusters: real node processes in network namespaces, a real store, a real router and real clients, and
 //! something broken on purpose.
 
+#![allow(clippy::unwrap_used)] // also in the helpers of tests: a broken assumption is a failed test
+
 #[path = "../common/mod.rs"]
 mod common;
 

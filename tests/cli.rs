@@ -77,6 +77,7 @@ fn wrong_usage_is_64_and_help_is_0() {
         &[],
         &["run", "--no-such-option"],
         &["demo", "--nodes", "0"],
+        &["demo", "--nodes", "2"],
         &["demo", "--guest", "windows"],
         &["log", "show", "x"],
         &["log", "tail", "--store", "sqlite:x"],

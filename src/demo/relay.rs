@@ -145,7 +145,7 @@ mod test {
         let folder = tempfile::tempdir().expect("a folder");
         let server = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("bound");
         let port = server.local_addr().expect("bound").port();
-        let url = format!("postgresql://u@%2Fnowhere,127.0.0.1/d?port=5432,{port}");
+        let url = format!("postgresql://u@%2Fnowhere:5432,127.0.0.1:{port}/d");
         let relay = Relay::bind(&folder.path().join("db"), &url).expect("bound");
         let talk = async {
             let mut client = UnixStream::connect(folder.path().join("db").join(SOCKET))
@@ -162,6 +162,7 @@ mod test {
             assert_eq!(&buffer, b"pong");
             assert_eq!(client.read(&mut buffer).await.expect("closed"), 0);
         };
-        tokio::select! { () = relay.run() => {}, () = talk => {} }
+        let talk = timeout(Duration::from_secs(20), talk);
+        tokio::select! { () = relay.run() => {}, talked = talk => talked.expect("nobody waits for ever") }
     }
 }

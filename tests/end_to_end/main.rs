@@ -7,6 +7,7 @@
 mod common;
 
 mod bulk;
+mod demo;
 mod faults;
 mod lab;
 mod relay;

@@ -97,7 +97,14 @@ impl Conversation {
     /// # Errors
     /// The connection cannot be opened.
     pub fn start(to: SocketAddr, size: usize, pace: Pace) -> io::Result<Conversation> {
-        let stream = connect(to)?;
+        Conversation::over(connect(to)?, size, pace)
+    }
+
+    /// Like [`Conversation::start`], on a connection that is open.
+    ///
+    /// # Errors
+    /// It is not open any more.
+    pub fn over(stream: TcpStream, size: usize, pace: Pace) -> io::Result<Conversation> {
         let local = stream.local_addr()?;
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),

@@ -67,6 +67,8 @@ pub struct Spec {
     pub egress: &'static str,
     /// Further lines of cluster.toml.
     pub cluster_extra: String,
+    /// Further lines of every node.toml.
+    pub node_extra: String,
 }
 
 /// A node's process.
@@ -132,7 +134,7 @@ impl Cluster {
             fs::create_dir_all(&directory).map_err(io_error("make a node's directory"))?;
             let store = self.spec.stores.get(index).unwrap_or(&self.spec.store);
             write(&directory.join("cluster.toml"), &self.cluster_toml(store))?;
-            write(&directory.join("node.toml"), &node_toml(index))?;
+            write(&directory.join("node.toml"), &node_toml(index, &self.spec.node_extra))?;
         }
         Ok(())
     }
@@ -374,11 +376,11 @@ impl Drop for Cluster {
     }
 }
 
-fn node_toml(index: usize) -> String {
+fn node_toml(index: usize, extra: &str) -> String {
     let name = node(index);
     format!(
         "node = \"{name}\"\nstate_dir = \".\"\ncluster = \"cluster.toml\"\n\n\
-         [tap]\nname = \"{TAP}\"\nwatch_links = [\"{UPLINK}\"]\n\n[admin]\nsocket = \"admin.sock\"\n"
+         [tap]\nname = \"{TAP}\"\nwatch_links = [\"{UPLINK}\"]\n\n[admin]\nsocket = \"admin.sock\"\n{extra}"
     )
 }
 

@@ -133,6 +133,7 @@ fn start(options: &Options, story: &Story) -> Result<Cluster, DemoError> {
         mode: "nat",
         egress: "ingress-owner",
         cluster_extra: String::new(),
+        node_extra: String::new(),
     };
     let step = story.step("starting the nodes");
     let cluster = Cluster::start(spec, &options.directory)?;

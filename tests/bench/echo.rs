@@ -5,7 +5,7 @@ use std::time::Duration;
 use quorate::demo::client::{Conversation, Pace};
 
 use crate::lab::{Lab, Setup, StoreKind, guest};
-use crate::{Figures, key};
+use crate::{Bound, Figures, key};
 
 /// A small message, and how many.
 const MESSAGE_BYTES: usize = 64;
@@ -29,13 +29,13 @@ fn on(store: StoreKind, figures: &mut Figures) {
     let status = lab.cluster.status(sequencer).expect("the sequencer answers");
     let (p50, p99) = conversation.finish().round_trips(None).expect("messages came back");
     let append = status.append_p50_us as f64 / 1000.0;
-    figures.add(&key(store, "append_p50_ms"), append, "");
     figures.add(
-        &key(store, "echo_p50_ms"),
-        ms(p50),
-        &format!("at most {:.2} (append + 1.0)", append + 1.0),
+        &key(store, "append_p50_ms"),
+        append,
+        Bound::Note("request to answer, on the sequencer"),
     );
-    figures.add(&key(store, "echo_p99_ms"), ms(p99), "at most 5");
+    figures.add(&key(store, "echo_p50_ms"), ms(p50), Bound::AtMost(append + 1.0));
+    figures.add(&key(store, "echo_p99_ms"), ms(p99), Bound::AtMost(5.0));
 }
 
 fn ms(time: Duration) -> f64 {

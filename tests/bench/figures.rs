@@ -1,12 +1,15 @@
 //! The figures of `make bench`: measured in one run on this host, printed as a table, written to `target/bench.json` as one
-//! flat object. Ratios within one run are what to compare between hosts.
+//! flat object. Ratios within one run are what to compare between hosts; `noise_*_percent` says how much of the host
+//! others used while a group ran.
 //!
 //! `QUORATE_BENCH=name,...` runs only some groups: naive, clock, echo, frames, gaps, idle. Keys of groups that did not run
 //! are left out of the file.
+#![allow(clippy::unwrap_used)] // in the helpers it shares with the tests
 
 #[path = "../common/mod.rs"]
 mod common;
 #[path = "../end_to_end/lab.rs"]
+#[allow(dead_code)] // some of it only the tests need
 mod lab;
 #[path = "../end_to_end/relay.rs"]
 mod relay;
@@ -17,28 +20,67 @@ mod frames;
 mod gaps;
 mod idle;
 mod naive;
+mod noise;
 
 use std::collections::BTreeMap;
 
-use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
+use comfy_table::{CellAlignment, Table};
 
 use lab::StoreKind;
 
-/// Key, value, and the bound the project set itself (as text).
+/// What is said about a figure in the table.
+#[derive(Debug, Clone, Copy)]
+pub enum Bound {
+    /// The project's bound: not less than this.
+    AtLeast(f64),
+    /// The project's bound: not more than this.
+    AtMost(f64),
+    /// No bound; what the figure is.
+    Note(&'static str),
+}
+
+impl Bound {
+    /// The bound in words, and whether `value` keeps it.
+    fn judge(self, value: f64) -> (String, &'static str) {
+        let (text, kept) = match self {
+            Bound::AtLeast(bound) => (format!("at least {}", rounded(bound)), value >= bound),
+            Bound::AtMost(bound) => (format!("at most {}", rounded(bound)), value <= bound),
+            Bound::Note(note) => return (note.to_owned(), ""),
+        };
+        (text, if kept { "holds" } else { "MISSED" })
+    }
+}
+
+/// Key, value and bound of every figure, in the order in which they were measured.
 #[derive(Debug, Default)]
-pub struct Figures(Vec<(String, f64, String)>);
+pub struct Figures(Vec<(String, f64, Bound)>);
 
 impl Figures {
     /// Record a figure.
-    pub fn add(&mut self, key: &str, value: f64, bound: &str) {
+    pub fn add(&mut self, key: &str, value: f64, bound: Bound) {
         println!("  {key} = {}", rounded(value));
-        self.0.push((key.to_owned(), rounded(value), bound.to_owned()));
+        self.0.push((key.to_owned(), rounded(value), bound));
     }
 
     /// A figure recorded before.
     pub fn get(&self, key: &str) -> Option<f64> {
         self.0.iter().find(|(of, _, _)| of == key).map(|(_, value, _)| *value)
+    }
+
+    fn table(&self) -> Table {
+        let mut table = Table::new();
+        table
+            .load_style(UTF8_FULL_CONDENSED)
+            .set_header(["figure", "measured", "bound", ""]);
+        for (key, value, bound) in &self.0 {
+            let (text, kept) = bound.judge(*value);
+            table.add_row([key, &value.to_string(), &text, kept]);
+        }
+        if let Some(measured) = table.column_mut(1) {
+            measured.set_cell_alignment(CellAlignment::Right);
+        }
+        table
     }
 }
 
@@ -47,9 +89,17 @@ fn rounded(value: f64) -> f64 {
     if value == 0.0 || !value.is_finite() {
         return value;
     }
-    let scale = 10f64.powi(3 - value.abs().log10().floor() as i32);
-    (value * scale).round() / scale
+    let digits = 3 - value.abs().log10().floor() as i32;
+    let scale = 10f64.powi(digits.abs()); // exact, unlike its inverse
+    if digits < 0 {
+        (value / scale).round() * scale
+    } else {
+        (value * scale).round() / scale
+    }
 }
+
+/// Measures and records.
+type Group = fn(&mut Figures);
 
 fn main() {
     let wanted = std::env::var("QUORATE_BENCH").ok();
@@ -59,7 +109,7 @@ fn main() {
             .is_none_or(|list| list.split(',').any(|name| name == group))
     };
     let mut figures = Figures::default();
-    let groups: [(&str, fn(&mut Figures)); 6] = [
+    let groups: [(&str, Group); 6] = [
         ("naive", naive::measure),
         ("clock", clock::measure),
         ("echo", echo::measure),
@@ -70,6 +120,7 @@ fn main() {
     for (name, measure) in groups {
         if runs(name) {
             println!("{name}");
+            let noise = noise::Noise::start();
             // each group enters namespaces of its own, which a thread cannot leave again
             std::thread::scope(|scope| {
                 scope
@@ -77,16 +128,14 @@ fn main() {
                     .join()
                     .expect("a measurement failed")
             });
+            figures.add(
+                &format!("noise_{name}_percent"),
+                noise.percent(),
+                Bound::Note("of the host, used by others"),
+            );
         }
     }
-    let mut table = Table::new();
-    table
-        .load_style(UTF8_FULL_CONDENSED)
-        .set_header(["figure", "measured", "bound"]);
-    for (key, value, bound) in &figures.0 {
-        table.add_row([key, &value.to_string(), bound]);
-    }
-    println!("{table}");
+    println!("{}", figures.table());
     let flat: BTreeMap<_, _> = figures.0.iter().map(|(key, value, _)| (key, value)).collect();
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/target/bench.json");
     std::fs::write(

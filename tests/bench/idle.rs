@@ -3,7 +3,8 @@
 use std::time::{Duration, Instant};
 
 use crate::lab::{Lab, Setup, StoreKind};
-use crate::{Figures, key};
+use crate::noise::process_times;
+use crate::{Bound, Figures, key};
 
 /// Let the boot and the last connections settle, then measure.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -22,7 +23,11 @@ fn on(store: StoreKind, figures: &mut Figures) {
     let cpu = || {
         nodes
             .iter()
-            .map(|&index| cpu_seconds(lab.cluster.pid(index).expect("it runs")))
+            .map(|&index| {
+                let pid = lab.cluster.pid(index).expect("it runs");
+                let [user_s, system_s, ..] = process_times(&pid.to_string());
+                user_s + system_s
+            })
             .sum::<f64>()
     };
     let statement_count = |index: &usize| lab.cluster.status(*index).expect("it answers").statements;
@@ -31,27 +36,10 @@ fn on(store: StoreKind, figures: &mut Figures) {
     std::thread::sleep(TIME);
     let elapsed = start.elapsed().as_secs_f64();
     let percent = (cpu() - cpu_before) / elapsed / nodes.len() as f64 * 100.0;
-    figures.add(&key(store, "idle_node_cpu_percent"), percent, "at most 5");
+    figures.add(&key(store, "idle_node_cpu_percent"), percent, Bound::AtMost(5.0));
     figures.add(
         &key(store, "idle_statements_per_s"),
         (statements() - statements_before) as f64 / elapsed,
-        "at most 30",
+        Bound::AtMost(30.0),
     );
-}
-
-/// User and system time of a process, all threads (proc(5), fields 14 and 15 of stat).
-fn cpu_seconds(pid: u32) -> f64 {
-    let stat = std::fs::read_to_string(format!("/proc/{pid}/stat")).expect("the node runs");
-    let fields: Vec<&str> = stat
-        .rsplit(')')
-        .next()
-        .expect("rsplit gives at least one")
-        .split_whitespace()
-        .collect();
-    let ticks = |index: usize| fields[index].parse::<f64>().expect("proc(5)");
-    let per_s = nix::unistd::sysconf(nix::unistd::SysconfVar::CLK_TCK)
-        .ok()
-        .flatten()
-        .unwrap_or(100) as f64;
-    (ticks(11) + ticks(12)) / per_s
 }

@@ -2,8 +2,8 @@
 
 use std::time::{Duration, Instant};
 
-use crate::Figures;
 use crate::common::postgres::{Options, Postgres};
+use crate::{Bound, Figures};
 
 /// Long enough for some thousand accesses.
 const TIME: Duration = Duration::from_secs(3);
@@ -43,5 +43,5 @@ pub fn measure(figures: &mut Figures) {
         }
         accesses as f64 / start.elapsed().as_secs_f64()
     });
-    figures.add("naive_accesses_per_s", per_s, "the reference");
+    figures.add("naive_accesses_per_s", per_s, Bound::Note("the reference"));
 }

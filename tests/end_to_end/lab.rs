@@ -37,6 +37,8 @@ pub struct Setup {
     pub mode: &'static str,
     /// Egress policy.
     pub egress: &'static str,
+    /// Further lines of every node.toml.
+    pub node_extra: &'static str,
     /// Start with every node's wire to the database cut (PostgreSQL only).
     pub database_down: bool,
 }
@@ -49,6 +51,7 @@ impl Setup {
             nodes: 3,
             mode: "nat",
             egress: "ingress-owner",
+            node_extra: "",
             database_down: false,
         }
     }
@@ -123,6 +126,7 @@ impl Lab {
             mode: setup.mode,
             egress: setup.egress,
             cluster_extra: String::new(),
+            node_extra: setup.node_extra.into(),
         };
         let cluster = Cluster::start(spec, directory.path()).unwrap();
         Some(Lab {

@@ -1,6 +1,6 @@
 //! `quorate demo`: one guest on three nodes of this host, a client that talks to it, and a node that dies meanwhile.
 //!
-//! [`supervise`] runs in the host's namespaces and cleans up; [`run`] is the story, in a process and namespaces of its own.
+//! [`supervise()`] runs in the host's namespaces and cleans up; [`run`] is the story, in a process and namespaces of its own.
 //! The topology and the cluster here are also what the end-to-end tests and the benchmarks run on.
 
 pub mod client;

@@ -32,7 +32,7 @@ const PATIENCE: Duration = Duration::from_secs(5);
 /// Time between two attempts to reach the database at start.
 const DATABASE_RETRY: Duration = Duration::from_millis(500);
 
-/// Why a node could not start, or stopped by itself. Each has an [`Exit`] code.
+/// Why a node could not start, or stopped by itself. Each has an [`Exit`](crate::cli::Exit) code.
 #[derive(Debug, thiserror::Error)]
 pub enum NodeError {
     /// A setting.

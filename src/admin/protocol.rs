@@ -80,6 +80,8 @@ pub enum NodeReadiness {
     CatchingUp,
     /// Its uplink or TAP is not fit.
     EdgeUnfit,
+    /// The log does not list it as ready: no sequencer sees it.
+    Unlisted,
 }
 
 impl From<Readiness> for NodeReadiness {
@@ -89,6 +91,7 @@ impl From<Readiness> for NodeReadiness {
             Readiness::Unconfirmed => NodeReadiness::Unconfirmed,
             Readiness::CatchingUp => NodeReadiness::CatchingUp,
             Readiness::EdgeUnfit => NodeReadiness::EdgeUnfit,
+            Readiness::Unlisted => NodeReadiness::Unlisted,
         }
     }
 }

@@ -164,6 +164,7 @@ fn show_readiness(readiness: NodeReadiness) -> &'static str {
         NodeReadiness::Unconfirmed => "not ready: the log was not confirmed in time",
         NodeReadiness::CatchingUp => "not ready: catching up",
         NodeReadiness::EdgeUnfit => "not ready: uplink or TAP not fit",
+        NodeReadiness::Unlisted => "not ready: the sequencer does not see this node",
     }
 }
 

@@ -132,6 +132,8 @@ pub enum Readiness {
     CatchingUp,
     /// The edge says no (uplink lost, TAP gone).
     EdgeUnfit,
+    /// It could, but the log does not list it: no sequencer sees it, or the entry that lists it is yet to come.
+    Unlisted,
 }
 
 /// What this node does for the log.

@@ -74,7 +74,10 @@ pub struct Replica {
     confirms: Option<(Index, u64)>,
     edge_fit: bool,
     caught_up: bool,
+    /// What this node thinks of itself and tells its peers; see [`Replica::readiness`] for what counts.
     readiness: Readiness,
+    /// What was announced last.
+    announced: Readiness,
     role: Role,
     status_sent: Option<(Readiness, Option<Term>)>,
     status_at: u64,
@@ -113,6 +116,7 @@ impl Replica {
             edge_fit: false,
             caught_up: false,
             readiness: Readiness::Unconfirmed,
+            announced: Readiness::Unconfirmed,
             role: Role::Follower(None),
             status_sent: None,
             status_at: 0,
@@ -175,7 +179,7 @@ impl Replica {
     /// Whether this node may let outputs out.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
-        self.readiness
+        self.announced
     }
 
     /// The newest entry known to be committed, without a hole before it.
@@ -313,9 +317,17 @@ impl Replica {
         {
             self.wake(at);
         }
-        if readiness != self.readiness {
-            self.readiness = readiness;
-            actions.push(Action::Readiness(readiness));
+        self.readiness = readiness;
+        // What the guest sends would leave elsewhere, and what this node takes in reaches no sequencer.
+        let listed = self.follower.ready().contains(&self.settings.me);
+        let announced = if readiness == Readiness::Ready && !listed {
+            Readiness::Unlisted
+        } else {
+            readiness
+        };
+        if announced != self.announced {
+            self.announced = announced;
+            actions.push(Action::Readiness(announced));
         }
     }
 

@@ -141,14 +141,23 @@ impl Node {
         chosen.collect::<Vec<_>>().join("\n")
     }
 
-    /// Another node writes into the log: takes the lease and puts its barrier after the end.
+    /// Another node writes into the log: takes the lease and puts its barrier after the end, which lists nodes 0 to 2.
     fn usurp(&mut self, by: u16) -> Entry {
         let (lease, head) = now_or_never(self.log.watch()).expect("memory");
         let taken = now_or_never(self.log.take(lease, NodeId(by), 1, Duration::ZERO)).expect("memory");
         let rows = now_or_never(self.log.tail(head.index, 1)).expect("memory");
         let end = Entry::decode(&rows[0]).expect("our own entries");
         let grant = Grant { ticks: 0, ..end.grant };
-        let barrier = Entry::after(&end, taken.expect("seen just now"), u128::from(by), vec![], grant);
+        let id = InputId {
+            origin: NodeId(by),
+            incarnation: 1,
+            sequence: 1,
+        };
+        let payload = Payload::Membership {
+            ready: [0, 1, 2].map(NodeId).to_vec(),
+        };
+        let inputs = vec![Input { id, payload }];
+        let barrier = Entry::after(&end, taken.expect("seen just now"), u128::from(by), inputs, grant);
         now_or_never(self.log.barrier(barrier.to_row())).expect("memory");
         barrier
     }
@@ -249,7 +258,7 @@ fn a_node_alone_starts() {
     let expected = "\
 tail from 1
 watch
-now Ready
+now Unlisted
 take after 0.0
 tail from 1
 role Candidate(Term(1))
@@ -258,6 +267,7 @@ execute 1
 append 2 of term 1 [0.1.1=ready[0]]
 role Sequencer(Term(1))
 acknowledged 0.1.1 at 2
+now Ready
 execute 2";
     let transcript = node.transcript();
     assert!(transcript.starts_with(expected), "{transcript}");
@@ -525,6 +535,28 @@ fn a_split_log_stops_the_node() {
     let fatal = node.only(&["fatal"]);
     assert!(fatal.starts_with("fatal: the log is damaged: entry"), "{fatal}");
     assert_eq!(node.replica.deadline(), None);
+}
+
+/// A node that no sequencer sees takes nothing in: nobody would append it.
+#[test]
+fn a_node_that_the_log_does_not_list_is_not_ready() {
+    let mut node = sequencer(3);
+    for event in [
+        Event::PeerUp(NodeId(1)),
+        Event::Peer(NodeId(1), status(None)),
+        Event::Edge { fit: false },
+    ] {
+        node.event(event);
+        node.settle();
+    }
+    assert_eq!(node.replica.ready_nodes(), [NodeId(1)]);
+    node.transcript();
+    node.event(Event::Edge { fit: true });
+    let transcript = node.only(&["now"]);
+    assert_eq!(transcript, "now Unlisted");
+    node.settle();
+    let transcript = node.only(&["now"]);
+    assert_eq!(transcript, "now Ready");
 }
 
 /// Peers reach it, the store does not: it must not keep them waiting.

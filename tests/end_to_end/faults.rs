@@ -248,14 +248,31 @@ fn database_down_at_the_start() {
 }
 
 #[test]
-fn one_node_of_three_is_alone_on_the_peer_network() {
+fn the_sequencer_is_alone_on_the_peer_network() {
     let Some(mut lab) = Lab::start(&Setup::on(StoreKind::Postgres)) else {
         return;
     };
     let victim = lab.sequencer();
-    transfers_survive(&mut lab, BULK_BYTES / 10, |lab| {
+    prefer_first(&lab, lab.follower(None));
+    alone_on_the_peer_network(&mut lab, victim);
+}
+
+/// It still reads the log, and what comes in through it would reach no sequencer.
+#[test]
+fn the_ingress_node_is_alone_on_the_peer_network() {
+    let Some(mut lab) = Lab::start(&Setup::on(StoreKind::Postgres)) else {
+        return;
+    };
+    let victim = lab.follower(None);
+    prefer_first(&lab, victim);
+    alone_on_the_peer_network(&mut lab, victim);
+}
+
+fn alone_on_the_peer_network(lab: &mut Lab, victim: usize) {
+    transfers_survive(lab, BULK_BYTES / 10, |lab| {
         lab.cluster.topology.set_peer_link(victim, false).unwrap()
     });
+    lab.wait_readiness(victim, NodeReadiness::Unlisted);
     lab.cluster.topology.set_peer_link(victim, true).unwrap();
     lab.cluster.wait_ready(PATIENCE).unwrap();
     lab.assert_digests_equal();

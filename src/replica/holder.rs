@@ -84,15 +84,24 @@ impl Holder {
         }
     }
 
-    /// The holder is thought to be gone.
+    /// The holder that is thought to be gone, and since when (monotonic ns).
     #[must_use]
-    pub fn is_lost(&self) -> bool {
-        self.lost_at.is_some()
+    pub fn lost_holder(&self) -> Option<(NodeId, u64)> {
+        let (_, holder) = self.newest?;
+        self.lost_at.map(|at| (holder, at))
     }
 
-    /// When a node of this rank may challenge (monotonic ns). Only after the lease was read.
+    /// When a node of this rank may challenge (monotonic ns). Only after the lease was read. `believe_lost`: whether a
+    /// broken link to the holder counts as a sign that it is gone.
     #[must_use]
-    pub fn challenge_at(&self, me: NodeId, incarnation: u64, lease_ns: u64, rank: u64) -> Option<u64> {
+    pub fn challenge_at(
+        &self,
+        me: NodeId,
+        incarnation: u64,
+        lease_ns: u64,
+        rank: u64,
+        believe_lost: bool,
+    ) -> Option<u64> {
         let seen = self.seen?;
         let turn_ns = rank * TURN_NS;
         if seen.term < self.term() {
@@ -104,7 +113,10 @@ impl Holder {
         if seen.term == Term(0) {
             return Some(self.alive_at + turn_ns);
         }
-        let from = self.lost_at.unwrap_or(self.alive_at + lease_ns);
+        let from = self
+            .lost_at
+            .filter(|_| believe_lost)
+            .unwrap_or(self.alive_at + lease_ns);
         Some(from + turn_ns)
     }
 
@@ -143,7 +155,7 @@ mod tests {
     }
 
     fn due(holder: &Holder, rank: u64) -> Option<u64> {
-        holder.challenge_at(ME, 9, 1000 * MS, rank).map(|at| at / MS)
+        holder.challenge_at(ME, 9, 1000 * MS, rank, true).map(|at| at / MS)
     }
 
     #[test]

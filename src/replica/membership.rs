@@ -11,6 +11,10 @@ use super::Readiness;
 /// A node that said nothing for this long is not counted as ready: five statuses.
 pub const STATUS_AGE_NS_MAX: u64 = 500_000_000;
 
+/// Two peers whose last signs of life lie closer together than this are thought to be lost by one cause. A link that went
+/// silent is noticed within about a second.
+const TOGETHER_NS: u64 = 3_000_000_000;
+
 /// The last status a peer sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PeerStatus {
@@ -112,6 +116,20 @@ impl Peers {
         let ready = self.peers.values().filter(|peer| peer.is_ready(now_mono));
         let times = ready.filter_map(|peer| peer.status.map(|status| status.at));
         times.min().map(|at| at + STATUS_AGE_NS_MAX + 1)
+    }
+
+    /// Whether the loss of `lost` at `lost_at` looks like this node's own: the others that were there fell silent with it,
+    /// and none is heard now.
+    #[must_use]
+    pub fn all_silent(&self, now_mono: u64, lost: NodeId, lost_at: u64) -> bool {
+        let others = || {
+            self.peers
+                .iter()
+                .filter(|(node, _)| **node != lost)
+                .map(|(_, peer)| peer)
+        };
+        let together = |peer: &Peer| peer.heard_at > 0 && peer.heard_at + TOGETHER_NS >= lost_at;
+        others().any(together) && !others().any(|peer| peer.is_fresh(now_mono))
     }
 
     /// Busy speeds of the peers that were heard of lately: of those that are catching up, or of the others.

@@ -75,9 +75,9 @@ pub struct Replica {
     edge_fit: bool,
     caught_up: bool,
     /// What this node thinks of itself and tells its peers; see [`Replica::readiness`] for what counts.
-    readiness: Readiness,
+    own_readiness: Readiness,
     /// What was announced last.
-    announced: Readiness,
+    readiness: Readiness,
     role: Role,
     status_sent: Option<(Readiness, Option<Term>)>,
     status_at: u64,
@@ -115,8 +115,8 @@ impl Replica {
             confirms: None,
             edge_fit: false,
             caught_up: false,
+            own_readiness: Readiness::Unconfirmed,
             readiness: Readiness::Unconfirmed,
-            announced: Readiness::Unconfirmed,
             role: Role::Follower(None),
             status_sent: None,
             status_at: 0,
@@ -179,7 +179,7 @@ impl Replica {
     /// Whether this node may let outputs out.
     #[must_use]
     pub fn readiness(&self) -> Readiness {
-        self.announced
+        self.readiness
     }
 
     /// The newest entry known to be committed, without a hole before it.
@@ -317,7 +317,7 @@ impl Replica {
         {
             self.wake(at);
         }
-        self.readiness = readiness;
+        self.own_readiness = readiness;
         // What the guest sends would leave elsewhere, and what this node takes in reaches no sequencer.
         let listed = self.follower.ready().contains(&self.settings.me);
         let announced = if readiness == Readiness::Ready && !listed {
@@ -325,8 +325,8 @@ impl Replica {
         } else {
             readiness
         };
-        if announced != self.announced {
-            self.announced = announced;
+        if announced != self.readiness {
+            self.readiness = announced;
             actions.push(Action::Readiness(announced));
         }
     }
@@ -349,7 +349,7 @@ impl Replica {
     fn status(&self) -> PeerMessage {
         PeerMessage::Status {
             applied: self.follower.applied(),
-            readiness: self.readiness,
+            readiness: self.own_readiness,
             ticks_per_s: self.work.ticks_per_s(),
             sequencing: self.upheld_term(),
         }
@@ -375,7 +375,7 @@ impl Replica {
     }
 
     fn tell_status(&mut self, actions: &mut Vec<Action>) {
-        let content = (self.readiness, self.upheld_term());
+        let content = (self.own_readiness, self.upheld_term());
         if self.status_sent != Some(content) || self.now.mono >= self.status_at {
             self.status_sent = Some(content);
             self.status_at = self.now.mono + STATUS_EVERY_NS;

@@ -130,7 +130,7 @@ impl Replica {
         let Part::Sequencer(own) = &mut self.part else {
             return false;
         };
-        if self.readiness != Readiness::CatchingUp || others == 0 {
+        if self.own_readiness != Readiness::CatchingUp || others == 0 {
             own.behind_since = None;
             return false;
         }
@@ -150,16 +150,15 @@ impl Replica {
         if !self.caught_up || !matches!(self.part, Part::Follower) {
             return None;
         }
-        let lost = self
-            .holder
-            .newest()
-            .map(|(_, node)| node)
-            .filter(|_| self.holder.is_lost());
-        let rank = self.peers.rank(self.now.mono, self.readiness == Readiness::Ready, lost);
+        let (now, lost) = (self.now.mono, self.holder.lost_holder());
+        // A node cut off from all others must not take the term from a sequencer that serves the rest: the lease decides.
+        let believe_lost = lost.is_some_and(|(node, at)| !self.peers.all_silent(now, node, at));
+        let me_ready = self.own_readiness == Readiness::Ready;
+        let rank = self.peers.rank(now, me_ready, lost.map(|(node, _)| node));
         let Settings {
             me, incarnation, lease, ..
         } = self.settings;
-        self.holder.challenge_at(me, incarnation, ns(lease), rank)
+        self.holder.challenge_at(me, incarnation, ns(lease), rank, believe_lost)
     }
 
     /// The lease was just read, by a question of `asked_at`: challenge it if that is due.

@@ -23,7 +23,7 @@ impl Replica {
         if let Some(at) = self.peers.expires_at(now) {
             self.wake(at);
         }
-        let ready = ready(&self.peers, now, self.readiness);
+        let ready = ready(&self.peers, now, self.own_readiness);
         if ready != self.follower.ready() && !self.offers.membership_waits() {
             // Filled in when it is appended. If the queue is full, a later event tries again.
             let _ = self.offers.push(Payload::Membership { ready });
@@ -68,7 +68,7 @@ impl Replica {
                 Due::WhenApplied => return,
             };
             let id = self.append_id();
-            let ready = ready(&self.peers, now, self.readiness);
+            let ready = ready(&self.peers, now, self.own_readiness);
             let Part::Sequencer(own) = &mut self.part else { return };
             let (end, bytes_max) = (self.follower.end(), self.settings.entry_bytes_max);
             let term = own.reign.term;

@@ -593,3 +593,20 @@ fn a_sequencer_that_gives_up_is_replaced_at_once() {
     let transcript = node.only(&["take", "role"]);
     assert!(transcript.starts_with("take after 1.0"), "{transcript}");
 }
+
+/// It cannot tell the others from itself, and the lease can: they may well go on together.
+#[test]
+fn a_node_cut_off_from_all_others_leaves_the_sequencer_alone() {
+    let mut node = follower();
+    node.now_ms += 1000; // both links were silent for a second
+    now_or_never(node.log.renew(Term(1), NodeId(0), Duration::ZERO)).expect("memory");
+    node.event(Event::PeerDown(NodeId(0)));
+    node.settle();
+    node.event(Event::PeerDown(NodeId(2)));
+    node.settle();
+    node.run_until(node.now_ms + 300);
+    assert_eq!(node.only(&["take"]), "");
+    // The lease stands still: they are gone, or as lonely.
+    node.run_until(node.now_ms + 1200);
+    assert_eq!(node.only(&["take"]), "take after 1.1");
+}

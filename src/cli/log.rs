@@ -161,7 +161,16 @@ async fn tail(target: &Target, lines: u32, follow: bool, json: bool) -> Result<(
     let log = target.open().await?;
     let head = log.head().await?;
     let mut from = Index((head.index.0 + 1).saturating_sub(u64::from(lines)));
-    let mut before = None;
+    // How long the first one's grant is follows from its predecessor.
+    let predecessor = match from.0.checked_sub(1) {
+        Some(index) => log.read_range(Index(index), 1).await?,
+        None => Vec::new(),
+    };
+    let mut before = predecessor
+        .first()
+        .map(decode)
+        .transpose()?
+        .map(|entry| entry.grant.until);
     loop {
         // Without holes: what is printed is what nodes execute.
         let rows = log.tail(from, PAGE).await?;

@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::router::Router;
-use super::topology::{EXTERNAL, TAP, Topology, TopologyError, UPLINK, node, peer_address, spawn};
+use super::topology::{EXTERNAL, TAP, Topology, TopologyError, UPLINK, node, own_address, peer_address, spawn};
 use crate::admin::{self, NodeReadiness, NodeRole, Status};
 
 /// How often a condition is looked at while waiting for it.
@@ -69,6 +69,8 @@ pub struct Spec {
     pub cluster_extra: String,
     /// Further lines of every node.toml.
     pub node_extra: String,
+    /// Whether every node has an external address of its own beside the shared one (mode `nat`).
+    pub own_addresses: bool,
 }
 
 /// A node's process.
@@ -98,6 +100,12 @@ impl Cluster {
     /// Something cannot be made or started.
     pub fn start(spec: Spec, directory: &Path) -> Result<Cluster, ClusterError> {
         let topology = Topology::build(spec.nodes)?;
+        if spec.own_addresses {
+            topology.route_own_addresses()?;
+        }
+        if spec.mode == "l2" {
+            topology.join_segment()?;
+        }
         let router = Router::start((0..spec.nodes).collect()).map_err(io_error("start the router"))?;
         let processes = (0..spec.nodes)
             .map(|_| Process {
@@ -161,22 +169,26 @@ impl Cluster {
             mode,
             egress,
             firmware,
+            own_addresses,
             cluster_extra,
             ..
         } = &self.spec;
         let firmware = firmware.display();
         let mut text = format!("machine = \"{machine}\"\nstore = \"{store}\"\nkey_file = \"../cluster.key\"\n");
         for index in 0..*nodes {
-            text += &format!(
-                "\n[[node]]\nname = \"{}\"\npeer = \"{}:7700\"\n",
-                node(index),
-                peer_address(index)
-            );
+            let (name, peer) = (node(index), peer_address(index));
+            text += &format!("\n[[node]]\nname = \"{name}\"\npeer = \"{peer}:7700\"\n");
+            if *own_addresses {
+                text += &format!("external = [\"{}\"]\n", own_address(index));
+            }
         }
         text += &format!("\n[guest]\nboard = \"mps2-an385\"\nfirmware = \"{firmware}\"\n");
-        text += &format!("\n[network]\nmode = \"{mode}\"\negress = \"{egress}\"\nguest = \"10.77.0.2/24\"\n");
-        text += &format!("gateway = \"10.77.0.1\"\nexternal = [\"{EXTERNAL}\"]\nforward = [\"all\"]\n{cluster_extra}");
-        text
+        text += &format!("\n[network]\nmode = \"{mode}\"\negress = \"{egress}\"\n");
+        if *mode == "nat" {
+            text += "guest = \"10.77.0.2/24\"\ngateway = \"10.77.0.1\"\n";
+            text += &format!("external = [\"{EXTERNAL}\"]\nforward = [\"all\"]\n");
+        }
+        text + cluster_extra
     }
 
     /// Start node `index`, which must not run. It is killed when the calling thread ends.

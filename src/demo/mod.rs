@@ -134,6 +134,7 @@ fn start(options: &Options, story: &Story) -> Result<Cluster, DemoError> {
         egress: "ingress-owner",
         cluster_extra: String::new(),
         node_extra: String::new(),
+        own_addresses: false,
     };
     let step = story.step("starting the nodes");
     let cluster = Cluster::start(spec, &options.directory)?;

@@ -28,6 +28,10 @@ pub const TAP: &str = "vm0";
 pub const UPLINK: &str = "up0";
 /// Where TAPs are made.
 const TUN: &str = "/dev/net/tun";
+/// The bridge that joins the TAPs and the client in mode `l2`.
+pub const SEGMENT: &str = "seg0";
+/// The client's address there: in the network the guest is in when no DHCP server answers it.
+pub const SEGMENT_CLIENT: Ipv4Addr = Ipv4Addr::new(10, 77, 0, 9);
 /// Where `ip netns` keeps its names.
 const NAMES: &str = "/run/netns";
 
@@ -134,6 +138,42 @@ impl Topology {
         std::fs::read_to_string("/proc/self/uid_map").is_ok_and(|map| map.split_whitespace().nth(2) == Some("1"))
     }
 
+    /// Send every node the packets for its [`own_address`].
+    ///
+    /// # Errors
+    /// A command failed.
+    pub fn route_own_addresses(&self) -> Result<(), TopologyError> {
+        (0..self.nodes).try_for_each(|index| {
+            let (to, via) = (format!("{}/32", own_address(index)), uplink_address(index).to_string());
+            ip(&["-n", "router", "route", "add", &to, "via", &via])?;
+            ip(&["-n", &node(index), "route", "add", &to, "dev", TAP])
+        })
+    }
+
+    /// Join every node's TAP and the client to one Ethernet segment, for mode `l2`. The client's end is [`SEGMENT`], with
+    /// the address [`SEGMENT_CLIENT`].
+    ///
+    /// # Errors
+    /// A command failed.
+    pub fn join_segment(&self) -> Result<(), TopologyError> {
+        let address = format!("{SEGMENT_CLIENT}/24");
+        ip(&["-n", "client", "link", "add", SEGMENT, "type", "bridge"])?;
+        ip(&["-n", "client", "addr", "add", &address, "dev", SEGMENT])?;
+        ip(&["-n", "client", "link", "set", SEGMENT, "up"])?;
+        for index in 0..self.nodes {
+            let (name, port) = (node(index), format!("t{index}"));
+            ip(&["-n", &name, "link", "add", SEGMENT, "type", "bridge"])?;
+            ip(&["-n", &name, "link", "set", SEGMENT, "up"])?;
+            ip(&[
+                "-n", &name, "link", "add", "s0", "type", "veth", "peer", "name", &port, "netns", "client",
+            ])?;
+            ip(&["-n", &name, "link", "set", "s0", "master", SEGMENT, "up"])?;
+            ip(&["-n", &name, "link", "set", TAP, "master", SEGMENT])?;
+            ip(&["-n", "client", "link", "set", &port, "master", SEGMENT, "up"])?;
+        }
+        Ok(())
+    }
+
     /// Take node `index`'s uplink away (its end loses carrier), or give it back.
     ///
     /// # Errors
@@ -224,6 +264,17 @@ pub fn node(index: usize) -> String {
 #[must_use]
 pub fn peer_address(index: usize) -> Ipv4Addr {
     Ipv4Addr::new(10, 9, 0, u8::try_from(index + 1).expect("at most 100 nodes are built"))
+}
+
+/// Node `index`'s external address of its own. RFC 5737.
+#[must_use]
+pub fn own_address(index: usize) -> Ipv4Addr {
+    Ipv4Addr::new(
+        203,
+        0,
+        113,
+        u8::try_from(100 + index).expect("at most 100 nodes are built"),
+    )
 }
 
 /// Where the router sends packets for node `index`.

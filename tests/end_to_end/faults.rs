@@ -80,7 +80,7 @@ fn follower_killed(store: StoreKind, bytes: usize) {
         return;
     };
     let victim = lab.follower(None);
-    prefer_first(&lab, victim);
+    lab.prefer(victim);
     transfers_survive(&mut lab, bytes, |lab| {
         lab.cluster.kill(victim);
     });
@@ -101,26 +101,13 @@ fn follower_killed_and_restarted_on_postgres() {
     follower_killed(StoreKind::Postgres, BULK_BYTES / 5);
 }
 
-/// Send the client's traffic through `first` while it can take it.
-fn prefer_first(lab: &Lab, first: usize) {
-    let others = lab.cluster.running().into_iter().filter(|&index| index != first);
-    lab.cluster
-        .router
-        .prefer(std::iter::once(first).chain(others).collect());
-    lab.cluster
-        .wait_for("the route to move", PATIENCE, || {
-            lab.cluster.router.route().node == Some(first)
-        })
-        .unwrap();
-}
-
 #[test]
 fn uplink_cut_and_mended() {
     let Some(mut lab) = Lab::start(&Setup::on(StoreKind::Postgres)) else {
         return;
     };
     let victim = lab.follower(None);
-    prefer_first(&lab, victim);
+    lab.prefer(victim);
     transfers_survive(&mut lab, BULK_BYTES / 5, |lab| {
         lab.cluster.topology.set_uplink(victim, false).unwrap()
     });
@@ -140,7 +127,7 @@ fn sequencer_paused_past_its_lease_stays_silent() {
     };
     let Some(mut lab) = Lab::start(&setup) else { return };
     let victim = lab.sequencer();
-    prefer_first(&lab, lab.follower(None));
+    lab.prefer(lab.follower(None));
     let conversation = lab.converse();
     let emitted = |lab: &Lab| lab.cluster.status(victim).map(|status| status.edge.frames_out);
     lab.cluster
@@ -232,10 +219,7 @@ fn database_down_at_the_start() {
     let Some(mut lab) = Lab::start_nodes(&setup) else {
         return;
     };
-    let waiting = |index| {
-        let log = std::fs::read_to_string(lab.cluster.node_directory(index).join("log")).unwrap_or_default();
-        log.contains("waiting for the database")
-    };
+    let waiting = |index| lab.log(index).contains("waiting for the database");
     lab.cluster
         .wait_for("the nodes to say that they wait", PATIENCE, || (0..3).all(waiting))
         .unwrap();
@@ -253,7 +237,7 @@ fn the_sequencer_is_alone_on_the_peer_network() {
         return;
     };
     let victim = lab.sequencer();
-    prefer_first(&lab, lab.follower(None));
+    lab.prefer(lab.follower(None));
     alone_on_the_peer_network(&mut lab, victim);
 }
 
@@ -264,7 +248,7 @@ fn the_ingress_node_is_alone_on_the_peer_network() {
         return;
     };
     let victim = lab.follower(None);
-    prefer_first(&lab, victim);
+    lab.prefer(victim);
     alone_on_the_peer_network(&mut lab, victim);
 }
 

@@ -39,6 +39,8 @@ pub struct Setup {
     pub egress: &'static str,
     /// Further lines of every node.toml.
     pub node_extra: &'static str,
+    /// Every node has an external address of its own, too.
+    pub own_addresses: bool,
     /// Start with every node's wire to the database cut (PostgreSQL only).
     pub database_down: bool,
 }
@@ -52,6 +54,7 @@ impl Setup {
             mode: "nat",
             egress: "ingress-owner",
             node_extra: "",
+            own_addresses: false,
             database_down: false,
         }
     }
@@ -127,6 +130,7 @@ impl Lab {
             egress: setup.egress,
             cluster_extra: String::new(),
             node_extra: setup.node_extra.into(),
+            own_addresses: setup.own_addresses,
         };
         let cluster = Cluster::start(spec, directory.path()).unwrap();
         Some(Lab {
@@ -139,12 +143,65 @@ impl Lab {
 
     /// Wait until every running node is ready and the guest answers HTTP through the router.
     pub fn wait_answering(&self) {
+        self.wait_answering_at(guest(80));
+    }
+
+    /// The same, through one of its addresses.
+    pub fn wait_answering_at(&self, address: SocketAddr) {
         self.cluster.wait_ready(PATIENCE).unwrap();
         self.cluster
-            .wait_for("the guest to answer", PATIENCE, || {
-                get(guest(80), "/status.json").is_ok()
+            .wait_for("the guest to answer", PATIENCE, || get(address, "/status.json").is_ok())
+            .unwrap();
+    }
+
+    /// Send the client's traffic through `first` while it can take it.
+    pub fn prefer(&self, first: usize) {
+        let others = self.cluster.running().into_iter().filter(|&index| index != first);
+        self.cluster
+            .router
+            .prefer(std::iter::once(first).chain(others).collect());
+        self.cluster
+            .wait_for("the route to move", PATIENCE, || {
+                self.cluster.router.route().node == Some(first)
             })
             .unwrap();
+    }
+
+    /// The `quorate` program under test, about node `index`.
+    pub fn quorate(&self, index: usize, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_quorate"));
+        let config = self.cluster.node_directory(index).join("node.toml");
+        command.arg("--config").arg(config).args(arguments);
+        command
+    }
+
+    /// What `quorate ...` prints about node `index`; it must succeed.
+    pub fn prints(&self, index: usize, arguments: &[&str]) -> String {
+        let output = self.quorate(index, arguments).output().unwrap();
+        let (out, err) = (
+            String::from_utf8_lossy(&output.stdout),
+            String::from_utf8_lossy(&output.stderr),
+        );
+        assert!(
+            output.status.success(),
+            "{arguments:?}: {}\n{out}\n{err}",
+            output.status
+        );
+        out.into_owned()
+    }
+
+    /// What node `index` logged.
+    pub fn log(&self, index: usize) -> String {
+        std::fs::read_to_string(self.cluster.node_directory(index).join("log")).unwrap_or_default()
+    }
+
+    /// A number in the guest's own status.
+    pub fn guest_counter(&self, name: &str) -> u64 {
+        let (_, body) = get(guest(80), "/status.json").unwrap();
+        let status: serde_json::Value = serde_json::from_slice(&body).unwrap();
+        status[name]
+            .as_u64()
+            .unwrap_or_else(|| panic!("no number {name}: {status}"))
     }
 
     /// Wait until node `index` says that it is so.

@@ -37,6 +37,15 @@ impl Wire {
         self.tap.send(&frame)
     }
 
+    /// Tell the segment that the guest's station is here now (transparent mode; otherwise nothing).
+    pub fn announce_station(&self) {
+        let announcement = self.ingress().station_announcement();
+        if let Some(frame) = announcement {
+            self.capture.frame(Direction::Outbound, &frame);
+            let _ = self.tap.send(&frame); // the guest's next frame says the same
+        }
+    }
+
     /// Frames in and out, for whoever listens.
     #[must_use]
     pub fn capture(&self) -> &Capture {

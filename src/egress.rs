@@ -176,7 +176,10 @@ impl Egress {
             .filter(|node| !ready.contains(node))
             .collect();
         self.ready = ready;
-        self.leader = Some(sequencer.0);
+        let leads_anew = self.leader.replace(sequencer.0) != Some(sequencer.0) && sequencer == self.me;
+        if leads_anew && self.policy == Policy::Leader && self.may_emit() {
+            self.wire.announce_station();
+        }
         for node in lost {
             let left = self.recent.inherit_emitter(node, mono_ns());
             self.repeat(&left);

@@ -14,6 +14,8 @@ use crate::mac::Mac;
 pub const ETHERNET_BYTES: usize = 14;
 /// EtherType of ARP.
 pub const ETHERTYPE_ARP: u16 = 0x0806;
+/// EtherType of reverse ARP.
+const ETHERTYPE_RARP: u16 = 0x8035;
 /// EtherType of IPv4.
 pub const ETHERTYPE_IPV4: u16 = 0x0800;
 
@@ -82,6 +84,16 @@ pub fn announcement(address: Ipv4Addr, mac: Mac) -> Vec<u8> {
         (address, mac),
         (address, Mac([0; 6])),
     )
+}
+
+/// Tells the segment's bridges behind which port the station `mac` is now: a reverse ARP request nobody answers (RFC 903),
+/// as hypervisors send after a migration. It names no address, because only the station knows its own.
+pub fn station_announcement(mac: Mac) -> Vec<u8> {
+    const REVERSE_REQUEST: ArpOperation = ArpOperation(3);
+    let nobody = Ipv4Addr::UNSPECIFIED;
+    let mut frame = frame(Mac::BROADCAST, mac, REVERSE_REQUEST, (nobody, mac), (nobody, mac));
+    frame[12..14].copy_from_slice(&ETHERTYPE_RARP.to_be_bytes());
+    frame
 }
 
 fn frame(to: Mac, from: Mac, operation: ArpOperation, sender: (Ipv4Addr, Mac), target: (Ipv4Addr, Mac)) -> Vec<u8> {

@@ -170,6 +170,15 @@ impl Ingress {
         }
     }
 
+    /// Announcement of the guest's station (transparent mode only): to be sent by the node that lets its frames out from
+    /// now on, so that bridges send the segment's frames there at once and not when the guest happens to say something.
+    pub fn station_announcement(&self) -> Option<Vec<u8>> {
+        match self.mode {
+            Mode::Routed { .. } => None,
+            Mode::L2 { guest, .. } => Some(arp::station_announcement(guest)),
+        }
+    }
+
     /// What happened so far.
     pub fn counters(&self) -> &Counters {
         &self.counters

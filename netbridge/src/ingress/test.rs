@@ -159,6 +159,7 @@ fn arp_is_answered_and_the_asker_becomes_a_next_hop() {
         Reason::AddressConflict
     );
     assert_eq!(edge.announcements().len(), 1);
+    assert_eq!(edge.station_announcement(), None);
 }
 
 #[test]
@@ -239,6 +240,17 @@ fn transparent_mode_passes_frames_as_they_are() {
     assert_eq!(cable.frame(&request, 0, any_rule), Decision::Offer(&request));
     assert_eq!(cable.frame_for(&frame).unwrap(), frame);
     assert!(cable.announcements().is_empty());
+    let announcement = cable.station_announcement().unwrap();
+    assert_eq!(
+        (&announcement[..6], &announcement[12..14]),
+        (&[0xff; 6][..], &[0x80, 0x35][..])
+    );
+    assert_eq!(announcement[6..12], announcement[22..28]);
+    assert_eq!(
+        cable.frame(&announcement, 0, |_| Ok(())),
+        Decision::Drop(Reason::OwnFrame),
+        "as the other nodes see it"
+    );
 }
 
 #[test]

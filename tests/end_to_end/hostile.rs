@@ -143,7 +143,7 @@ fn a_second_daemon_is_refused() {
     // Another machine's node with a TAP of its own, and by mistake the same state directory.
     let read = |name: &str| fs::read_to_string(directory.join(name)).unwrap();
     let cluster = read("cluster.toml")
-        .replace("machine = \"demo\"", "machine = \"other\"")
+        .replace("machine = \"test\"", "machine = \"other\"")
         .replace(":7700", ":7701");
     fs::write(directory.join("cluster2.toml"), cluster).unwrap();
     let config = read("node.toml")

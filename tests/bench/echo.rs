@@ -29,10 +29,16 @@ fn on(store: StoreKind, figures: &mut Figures) {
     let status = lab.cluster.status(sequencer).expect("the sequencer answers");
     let (p50, p99) = conversation.finish().round_trips(None).expect("messages came back");
     let append = status.append_p50_us as f64 / 1000.0;
+    let append_p99 = status.append_p99_us as f64 / 1000.0;
     figures.add(
         &key(store, "append_p50_ms"),
         append,
         Bound::Note("request to answer, on the sequencer"),
+    );
+    figures.add(
+        &key(store, "append_p99_ms"),
+        append_p99,
+        Bound::Note("what the store adds to the echo's tail"),
     );
     figures.add(&key(store, "echo_p50_ms"), ms(p50), Bound::AtMost(append + 1.0));
     figures.add(&key(store, "echo_p99_ms"), ms(p99), Bound::AtMost(5.0));

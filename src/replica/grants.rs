@@ -10,27 +10,28 @@ use crate::log::{AgreedTime, Grant};
 pub const RATE_START: u64 = 200_000_000;
 /// Slowest and fastest rate believed, in instructions a second.
 pub const RATE_LIMITS: (u64, u64) = (1_000_000, 4_000_000_000);
-/// Shortest and longest grant of a busy guest, in nanoseconds: shorter ones cost more statements than they gain in
-/// latency, longer ones let a frame wait too long.
-pub const BUSY_NS_LIMITS: (u64, u64) = (1_000_000, 10_000_000);
+/// Shortest and longest grant of a busy guest, in nanoseconds: shorter ones cost more than they gain in latency (at 1 ms,
+/// statements, doorbells and wake-ups take a twelfth of a host that runs three nodes), longer ones let a frame wait too
+/// long.
+pub const BUSY_NS_LIMITS: (u64, u64) = (2_000_000, 10_000_000);
 /// Most agreed time one entry lets pass while the guest's clock catches up after a gap, in nanoseconds: more and a guest
 /// that polls its timer would see it leap.
 pub const STEP_NS_MAX: u64 = 100_000_000;
 /// A guest that stopped for good gets an entry this often, in nanoseconds: a sign that the log is alive.
 pub const STOPPED_NS: u64 = 1_000_000_000;
 
-/// Instructions a second to grant: nine tenths of the slowest speed measured, so that every node keeps up. Speeds of 0 are
-/// not known.
+/// Instructions a second to grant: nineteen twentieths of the slowest speed measured, so that every node keeps up; the
+/// rest is for the way from one entry to the next, which the speed does not include. Speeds of 0 are not known.
 ///
-/// A node that catches up counts with two thirds of its speed, or it would need ten times as long as it was away, and a
-/// slower host would never be done with a busy guest. But not below half the speed of the others: a hopeless host must not
-/// hold them up.
+/// A node that catches up counts with two thirds of its speed, or it would need twenty times as long as it was away, and
+/// a slower host would never be done with a busy guest. But not below half the speed of the others: a hopeless host must
+/// not hold them up.
 #[must_use]
 pub fn rate(keeping_up: impl IntoIterator<Item = u64>, catching_up: impl IntoIterator<Item = u64>) -> u64 {
     let slowest = |speeds: &mut dyn Iterator<Item = u64>| speeds.filter(|speed| *speed > 0).min();
     let rate = slowest(&mut keeping_up.into_iter()).map_or(RATE_START, |speed| {
         let behind = slowest(&mut catching_up.into_iter()).map_or(speed, |behind| behind / 3 * 2);
-        speed.min(behind.max(speed / 2)) / 10 * 9
+        speed.min(behind.max(speed / 2)) / 20 * 19
     });
     rate.clamp(RATE_LIMITS.0, RATE_LIMITS.1)
 }
@@ -135,10 +136,10 @@ mod tests {
         let table: [(&[u64], &[u64], u64); 8] = [
             (&[], &[], RATE_START),
             (&[0, 0], &[7], RATE_START),
-            (&[1_000_000_000], &[], 900_000_000),
-            (&[1_000_000_000, 0, 500_000_000], &[0], 450_000_000),
-            (&[1_000_000_000], &[900_000_000, 2_000_000_000], 540_000_000),
-            (&[1_000_000_000], &[10], 450_000_000),
+            (&[1_000_000_000], &[], 950_000_000),
+            (&[1_000_000_000, 0, 500_000_000], &[0], 475_000_000),
+            (&[1_000_000_000], &[900_000_000, 2_000_000_000], 570_000_000),
+            (&[1_000_000_000], &[10], 475_000_000),
             (&[10], &[], 1_000_000),
             (&[u64::MAX], &[], 4_000_000_000),
         ];
@@ -150,7 +151,7 @@ mod tests {
 
     #[test]
     fn a_busy_grant_is_two_appends_long() {
-        for (append_us, want_us) in [(0, 1_000), (200, 1_000), (1_500, 3_000), (80_000, 10_000)] {
+        for (append_us, want_us) in [(0, 2_000), (200, 2_000), (1_500, 3_000), (80_000, 10_000)] {
             assert_eq!(busy_ns(append_us * 1000), want_us * 1000, "{append_us}");
         }
         assert_eq!(busy_ns(u64::MAX), 10 * MS);

@@ -2,6 +2,7 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::SocketAddr;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use quorate::demo::client::connect;
@@ -17,24 +18,27 @@ pub struct Transfer {
     pub longest_gap: Duration,
 }
 
-/// Measures how long nothing moves.
-struct Gaps {
+/// Measures how long nothing moves, and tells how far it is.
+struct Gaps<'a> {
+    moved: &'a AtomicU64,
     start: Instant,
     last: Instant,
     longest: Duration,
 }
 
-impl Gaps {
-    fn new() -> Gaps {
+impl Gaps<'_> {
+    fn new(moved: &AtomicU64) -> Gaps<'_> {
         let now = Instant::now();
         Gaps {
+            moved,
             start: now,
             last: now,
             longest: Duration::ZERO,
         }
     }
 
-    fn moved(&mut self) {
+    fn moved(&mut self, bytes: usize) {
+        self.moved.fetch_add(bytes as u64, Ordering::Relaxed);
         let now = Instant::now();
         self.longest = self.longest.max(now - self.last);
         self.last = now;
@@ -79,20 +83,25 @@ pub fn stream_pattern(bytes: usize) -> Vec<u8> {
 
 /// Upload to the guest's `/sink`, which answers with length and CRC-32 of what it received.
 pub fn upload(to: SocketAddr, data: &[u8]) -> io::Result<Transfer> {
+    upload_counted(to, data, &AtomicU64::new(0))
+}
+
+/// The same; adds to `moved` what the connection took.
+pub fn upload_counted(to: SocketAddr, data: &[u8], moved: &AtomicU64) -> io::Result<Transfer> {
     let mut stream = connect(to)?;
     write!(
         stream,
         "POST /sink HTTP/1.1\r\nHost: guest\r\nContent-Length: {}\r\nConnection: close\r\n\r\n",
         data.len()
     )?;
-    let mut gaps = Gaps::new();
+    let mut gaps = Gaps::new(moved);
     for chunk in data.chunks(16 * 1024) {
         stream.write_all(chunk)?;
-        gaps.moved();
+        gaps.moved(chunk.len());
     }
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
-    gaps.moved();
+    gaps.moved(0);
     let expected = format!("\"bytes\":{},\"crc32\":\"{:08x}\"", data.len(), crc32fast::hash(data));
     let compact: String = answer.chars().filter(|c| *c != ' ').collect();
     if !compact.contains(&expected) {
@@ -105,6 +114,11 @@ pub fn upload(to: SocketAddr, data: &[u8]) -> io::Result<Transfer> {
 
 /// Download `bytes` from the guest's `/stream` and compare each with the pattern.
 pub fn download(from: SocketAddr, bytes: usize) -> io::Result<Transfer> {
+    download_counted(from, bytes, &AtomicU64::new(0))
+}
+
+/// The same; adds to `moved` what came.
+pub fn download_counted(from: SocketAddr, bytes: usize, moved: &AtomicU64) -> io::Result<Transfer> {
     let expected = stream_pattern(bytes);
     let mut stream = connect(from)?;
     write!(
@@ -119,7 +133,7 @@ pub fn download(from: SocketAddr, bytes: usize) -> io::Result<Transfer> {
             return Err(io::Error::other("the answer has no body"));
         }
     }
-    let mut gaps = Gaps::new();
+    let mut gaps = Gaps::new(moved);
     let mut at = 0;
     while at < bytes {
         let got = reader.fill_buf()?;
@@ -135,19 +149,24 @@ pub fn download(from: SocketAddr, bytes: usize) -> io::Result<Transfer> {
         }
         reader.consume(length);
         at += length;
-        gaps.moved();
+        gaps.moved(length);
     }
     Ok(gaps.transfer(bytes as u64))
 }
 
 /// Send `data` to the guest's echo service while reading it back, and compare.
 pub fn echo(to: SocketAddr, data: &[u8]) -> io::Result<Transfer> {
+    echo_counted(to, data, &AtomicU64::new(0))
+}
+
+/// The same; adds to `moved` what came back.
+pub fn echo_counted(to: SocketAddr, data: &[u8], moved: &AtomicU64) -> io::Result<Transfer> {
     let stream = connect(to)?;
     let mut writer = stream.try_clone()?;
     std::thread::scope(|scope| {
         let sender = scope.spawn(move || writer.write_all(data));
         let mut reader = BufReader::with_capacity(64 * 1024, stream);
-        let mut gaps = Gaps::new();
+        let mut gaps = Gaps::new(moved);
         let mut at = 0;
         while at < data.len() {
             let got = reader.fill_buf()?;
@@ -163,7 +182,7 @@ pub fn echo(to: SocketAddr, data: &[u8]) -> io::Result<Transfer> {
             }
             reader.consume(length);
             at += length;
-            gaps.moved();
+            gaps.moved(length);
         }
         sender.join().expect("the sender does not panic")?;
         Ok(gaps.transfer(data.len() as u64))

@@ -1,11 +1,13 @@
 # The commands of the project: the same for people and for CI (.ci/run).
 #   make demo    the main job on the embedded store      make test    all tests
 #   make bench   the figures, target/bench.json          make check   format, lints, licences, docs
-#   make soak    long simulations: SEEDS=n               make guests  only build the guests' software
+#   make soak    many simulated and real faults          make guests  only build the guests' software
 # Each installs what it misses when it runs as root on Debian (tests/install); otherwise it says what is missing.
 
 CARGO ?= cargo
+# make soak: simulated clusters, and nodes killed in a row during real transfers
 SEEDS ?= 2000
+ROUNDS ?= 20
 # nextest where it is installed; plain cargo test otherwise, end-to-end tests one at a time
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
@@ -19,13 +21,14 @@ demo: guests
 guests: install-build
 	@tests/guests/freertos/build >&2
 
+# Examples in the documentation first, so that the closing line is that of the tests.
 test: guests install-test
+	$(CARGO) test --release --workspace --doc --quiet
 ifeq ($(NEXTEST),yes)
 	$(CARGO) nextest run --release --workspace --config-file tests/nextest.toml
 else
-	$(CARGO) test --release --workspace -- --test-threads=1
+	$(CARGO) test --release --workspace --lib --bins --tests -- --test-threads=1
 endif
-	$(CARGO) test --release --workspace --doc --quiet
 
 bench: guests install-test
 	$(CARGO) bench --bench figures
@@ -38,6 +41,7 @@ check: install-build
 
 soak: guests install-test
 	QUORATE_SEEDS=$(SEEDS) $(CARGO) test --release --test simulation -- --nocapture
+	QUORATE_ROUNDS=$(ROUNDS) $(CARGO) test --release --test end_to_end -- --nocapture kills_in_a_row
 
 install-build:
 	@tests/install build

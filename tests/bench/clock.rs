@@ -9,6 +9,7 @@ use machine::{AgreedTime, Definition, Entry, Grant, Input, Machine, Ticks};
 use quorate::admin::Client;
 
 use crate::lab::{Lab, Setup, StoreKind, firmware};
+use crate::noise::Noise;
 use crate::{Bound, Figures};
 
 /// What the shell is told: burn CPU for this many milliseconds of guest time (it takes no more than 30,000).
@@ -20,9 +21,15 @@ const SETTLE: Duration = Duration::from_millis(500);
 
 pub fn measure(figures: &mut Figures) {
     // before and after, because what others take of the host changes by the second
+    let noise = Noise::start();
     let before = beside_ticks_per_s();
+    let noise_before = noise.percent();
+    let noise = Noise::start();
     let effective = replicated_ticks_per_s();
+    let noise_replicated = noise.percent();
+    let noise = Noise::start();
     let beside = (before + beside_ticks_per_s()) / 2.0;
+    let noise_beside = (noise_before + noise.percent()) / 2.0;
     let alone = local_ticks_per_s(TIME);
     figures.add(
         "effective_ticks_per_s",
@@ -38,6 +45,12 @@ pub fn measure(figures: &mut Figures) {
         beside,
         Bound::Note("three beside each other"),
     );
+    for (key, noise) in [
+        ("noise_beside_percent", noise_beside),
+        ("noise_replicated_percent", noise_replicated),
+    ] {
+        figures.add(key, noise, Bound::Note("if the two differ, so does what is compared"));
+    }
     figures.add("replicated_over_local", effective / beside, Bound::AtLeast(0.8));
     figures.add(
         "replicated_over_alone",

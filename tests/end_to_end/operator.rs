@@ -134,6 +134,8 @@ fn the_log_can_be_read_while_it_grows() {
             return;
         };
         let conversation = lab.converse();
+        let long = || lab.cluster.status(0).is_some_and(|status| status.committed >= 20);
+        lab.cluster.wait_for("a log of twenty entries", PATIENCE, long).unwrap();
         let tail = lab.prints(0, &["log", "tail", "-n", "20", "--json"]);
         let entries: Vec<serde_json::Value> = tail.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert!(entries.len() >= 20, "{tail}");

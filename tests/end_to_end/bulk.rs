@@ -133,13 +133,21 @@ pub fn download_counted(from: SocketAddr, bytes: usize, moved: &AtomicU64) -> io
             return Err(io::Error::other("the answer has no body"));
         }
     }
+    expect(&mut reader, &expected, moved)
+}
+
+/// Read as many bytes as `expected` has and compare each.
+fn expect(reader: &mut impl BufRead, expected: &[u8], moved: &AtomicU64) -> io::Result<Transfer> {
     let mut gaps = Gaps::new(moved);
     let mut at = 0;
-    while at < bytes {
+    while at < expected.len() {
         let got = reader.fill_buf()?;
-        let length = got.len().min(bytes - at);
+        let length = got.len().min(expected.len() - at);
         if length == 0 {
-            return Err(io::Error::other(format!("the body ends after {at} of {bytes} bytes")));
+            return Err(io::Error::other(format!(
+                "closed after {at} of {} bytes",
+                expected.len()
+            )));
         }
         if got[..length] != expected[at..at + length] {
             return Err(io::Error::other(format!(
@@ -151,7 +159,7 @@ pub fn download_counted(from: SocketAddr, bytes: usize, moved: &AtomicU64) -> io
         at += length;
         gaps.moved(length);
     }
-    Ok(gaps.transfer(bytes as u64))
+    Ok(gaps.transfer(expected.len() as u64))
 }
 
 /// Send `data` to the guest's echo service while reading it back, and compare.
@@ -166,25 +174,8 @@ pub fn echo_counted(to: SocketAddr, data: &[u8], moved: &AtomicU64) -> io::Resul
     std::thread::scope(|scope| {
         let sender = scope.spawn(move || writer.write_all(data));
         let mut reader = BufReader::with_capacity(64 * 1024, stream);
-        let mut gaps = Gaps::new(moved);
-        let mut at = 0;
-        while at < data.len() {
-            let got = reader.fill_buf()?;
-            let length = got.len().min(data.len() - at);
-            if length == 0 {
-                return Err(io::Error::other(format!("closed after {at} of {} bytes", data.len())));
-            }
-            if got[..length] != data[at..at + length] {
-                return Err(io::Error::other(format!(
-                    "a wrong byte between {at} and {}",
-                    at + length
-                )));
-            }
-            reader.consume(length);
-            at += length;
-            gaps.moved(length);
-        }
+        let transfer = expect(&mut reader, data, moved)?;
         sender.join().expect("the sender does not panic")?;
-        Ok(gaps.transfer(data.len() as u64))
+        Ok(transfer)
     })
 }

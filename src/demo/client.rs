@@ -104,7 +104,7 @@ impl Conversation {
     ///
     /// # Errors
     /// It is not open any more.
-    pub fn over(stream: TcpStream, size: usize, pace: Pace) -> io::Result<Conversation> {
+    fn over(stream: TcpStream, size: usize, pace: Pace) -> io::Result<Conversation> {
         let local = stream.local_addr()?;
         let shared = Arc::new(Shared {
             stop: AtomicBool::new(false),

@@ -1,7 +1,7 @@
 //! How much time an entry lets pass: pure functions of what the sequencer knows (DESIGN rules 3 and 4).
 //!
 //! A busy guest gets grants of [`busy_ns`]: about two appends long, so that the append of the next one overlaps the run of
-//! this one. `rate` turns the duration into instructions, so that the slowest ready node needs about that long for them.
+//! this one; longer ones while nothing comes in for it, as then nothing has to wait for their end. `rate` turns the duration into instructions, so that the slowest ready node needs about that long for them.
 //! A guest that idles gets one grant that leads real time by `lead_max`; it costs a node microseconds.
 
 use crate::log::{AgreedTime, Grant};
@@ -14,32 +14,44 @@ pub const RATE_LIMITS: (u64, u64) = (1_000_000, 4_000_000_000);
 /// statements, doorbells and wake-ups take a twelfth of a host that runs three nodes), longer ones let a frame wait too
 /// long.
 pub const BUSY_NS_LIMITS: (u64, u64) = (2_000_000, 10_000_000);
+/// Grants of a busy guest that nothing came in for in [`QUIET_NS`] are at least this long, in nanoseconds: the first
+/// packet after that may wait for one and a half of them.
+pub const QUIET_BUSY_NS_MIN: u64 = 5_000_000;
+/// Without an input for this long, in nanoseconds, a guest is left to its work.
+pub const QUIET_NS: u64 = 500_000_000;
 /// Most agreed time one entry lets pass while the guest's clock catches up after a gap, in nanoseconds: more and a guest
 /// that polls its timer would see it leap.
 pub const STEP_NS_MAX: u64 = 100_000_000;
 /// A guest that stopped for good gets an entry this often, in nanoseconds: a sign that the log is alive.
 pub const STOPPED_NS: u64 = 1_000_000_000;
 
-/// Instructions a second to grant: nineteen twentieths of the slowest speed measured, so that every node keeps up; the
-/// rest is for the way from one entry to the next, which the speed does not include. Speeds of 0 are not known.
+/// Instructions a second to grant: `share` thousandths of the slowest speed measured (see [`Share`](super::pace::Share)).
+/// Speeds of 0 are not known.
 ///
 /// A node that catches up counts with two thirds of its speed, or it would need twenty times as long as it was away, and
 /// a slower host would never be done with a busy guest. But not below half the speed of the others: a hopeless host must
 /// not hold them up.
 #[must_use]
-pub fn rate(keeping_up: impl IntoIterator<Item = u64>, catching_up: impl IntoIterator<Item = u64>) -> u64 {
+pub fn rate(
+    keeping_up: impl IntoIterator<Item = u64>,
+    catching_up: impl IntoIterator<Item = u64>,
+    share_permille: u64,
+) -> u64 {
     let slowest = |speeds: &mut dyn Iterator<Item = u64>| speeds.filter(|speed| *speed > 0).min();
     let rate = slowest(&mut keeping_up.into_iter()).map_or(RATE_START, |speed| {
-        let behind = slowest(&mut catching_up.into_iter()).map_or(speed, |behind| behind / 3 * 2);
-        speed.min(behind.max(speed / 2)) / 20 * 19
+        let granted = speed.saturating_mul(share_permille) / 1000;
+        let behind = slowest(&mut catching_up.into_iter()).map_or(granted, |behind| behind / 3 * 2);
+        granted.min(behind.max(speed / 2))
     });
     rate.clamp(RATE_LIMITS.0, RATE_LIMITS.1)
 }
 
-/// How long a busy guest's grant is, in nanoseconds, when an append takes `append_ns`.
+/// How long a busy guest's grant is, in nanoseconds, when an append takes `append_ns`; `quiet`: nothing came in lately.
 #[must_use]
-pub fn busy_ns(append_ns: u64) -> u64 {
-    append_ns.saturating_mul(2).clamp(BUSY_NS_LIMITS.0, BUSY_NS_LIMITS.1)
+pub fn busy_ns(append_ns: u64, quiet: bool) -> u64 {
+    let (shortest, longest) = BUSY_NS_LIMITS;
+    let shortest = if quiet { QUIET_BUSY_NS_MIN } else { shortest };
+    append_ns.saturating_mul(2).clamp(shortest, longest)
 }
 
 /// Instructions that take `duration_ns` at `rate` a second.
@@ -138,23 +150,30 @@ mod tests {
             (&[0, 0], &[7], RATE_START),
             (&[1_000_000_000], &[], 950_000_000),
             (&[1_000_000_000, 0, 500_000_000], &[0], 475_000_000),
-            (&[1_000_000_000], &[900_000_000, 2_000_000_000], 570_000_000),
-            (&[1_000_000_000], &[10], 475_000_000),
+            (&[1_000_000_000], &[900_000_000, 2_000_000_000], 600_000_000),
+            (&[1_000_000_000], &[10], 500_000_000),
             (&[10], &[], 1_000_000),
             (&[u64::MAX], &[], 4_000_000_000),
         ];
         for (keeping_up, catching_up, want) in table {
-            let rate = rate(keeping_up.iter().copied(), catching_up.iter().copied());
+            let rate = rate(keeping_up.iter().copied(), catching_up.iter().copied(), 950);
             assert_eq!(rate, want, "{keeping_up:?} {catching_up:?}");
         }
     }
 
     #[test]
     fn a_busy_grant_is_two_appends_long() {
-        for (append_us, want_us) in [(0, 2_000), (200, 2_000), (1_500, 3_000), (80_000, 10_000)] {
-            assert_eq!(busy_ns(append_us * 1000), want_us * 1000, "{append_us}");
+        for (append_us, quiet, want_us) in [
+            (0, false, 2_000),
+            (200, false, 2_000),
+            (1_500, false, 3_000),
+            (80_000, false, 10_000),
+            (200, true, 5_000),
+            (4_000, true, 8_000),
+        ] {
+            assert_eq!(busy_ns(append_us * 1000, quiet), want_us * 1000, "{append_us}");
         }
-        assert_eq!(busy_ns(u64::MAX), 10 * MS);
+        assert_eq!(busy_ns(u64::MAX, true), 10 * MS);
     }
 
     /// All in milliseconds after the same instant.
@@ -201,7 +220,7 @@ mod tests {
             end: u64, now: u64, rate: u64, append_ns: u64, lead_ns_max: u64,
         ) {
             let situation = Situation {
-                purpose, end: AgreedTime(end), now: AgreedTime(now), rate, busy_ns: busy_ns(append_ns), lead_ns_max,
+                purpose, end: AgreedTime(end), now: AgreedTime(now), rate, busy_ns: busy_ns(append_ns, false), lead_ns_max,
             };
             let until = grant(&situation).until.0;
             prop_assert!(until >= end && until - end <= STOPPED_NS);

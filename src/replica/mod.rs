@@ -446,6 +446,9 @@ impl Replica {
                 };
                 let before = peer.status.replace(status).and_then(|before| before.sequencing);
                 self.follower.note_head(applied);
+                if readiness == Readiness::Ready {
+                    self.note_progress(applied);
+                }
                 match sequencing {
                     Some(term) => self.note_sequencer(term, node),
                     None if before.is_some() => self.holder.lost(node, now),

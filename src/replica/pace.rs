@@ -1,8 +1,10 @@
-//! What this node measured: how fast its machine runs, how long an append takes, how much work is still to be done.
+//! What this node measured: how fast its machine runs, how long an append takes, how much work is still to be done, and
+//! as a sequencer how far the others are behind.
 
 use std::collections::VecDeque;
 
 use super::{Activity, Applied};
+use crate::log::Index;
 
 /// Runs are measured in pieces of this length at least, in nanoseconds: shorter ones are all overhead.
 const SAMPLE_NS: u64 = 1_000_000;
@@ -108,10 +110,77 @@ impl Latency {
     }
 }
 
+/// Entries whose grants a [`Backlog`] remembers: two seconds of the shortest ones.
+const BACKLOG_ENTRIES: usize = 1024;
+
+/// Grants given out in a term: tells from the index a node has applied how many instructions it still has to execute.
+#[derive(Debug, Default)]
+pub struct Backlog {
+    /// Index of an entry, and instructions granted up to and with it.
+    granted: VecDeque<(Index, u64)>,
+}
+
+impl Backlog {
+    /// The entry at `index` is committed and grants `ticks`.
+    pub fn note(&mut self, index: Index, ticks: u64) {
+        if self.granted.len() == BACKLOG_ENTRIES {
+            self.granted.pop_front();
+        }
+        let total = self.granted.back().map_or(0, |(_, total)| *total);
+        self.granted.push_back((index, total.saturating_add(ticks)));
+    }
+
+    /// Instructions granted after the entry at `applied`, as far back as is remembered.
+    #[must_use]
+    pub fn after(&self, applied: Index) -> u64 {
+        let total = self.granted.back().map_or(0, |(_, total)| *total);
+        let known = self.granted.partition_point(|(index, _)| *index <= applied);
+        let executed = known.checked_sub(1).and_then(|place| self.granted.get(place));
+        total - executed.or(self.granted.front()).map_or(0, |(_, total)| *total)
+    }
+}
+
+/// Least, first and largest share, in thousandths of the slowest node's speed.
+const SHARES: [u64; 3] = [800, 950, 1_300];
+
+/// What part of the slowest node's measured speed is granted.
+///
+/// The measured speeds are noisy, and the slowest of several noisy ones is too low: granting a fixed part of it leaves
+/// all nodes waiting for work some of the time. How far they really are behind says whether they have too much or too
+/// little of it.
+#[derive(Debug, Clone, Copy)]
+pub struct Share(u64);
+
+impl Default for Share {
+    fn default() -> Share {
+        Share(SHARES[1])
+    }
+}
+
+impl Share {
+    /// Thousandths of the slowest speed.
+    #[must_use]
+    pub fn permille(self) -> u64 {
+        self.0
+    }
+
+    /// A node is `behind_ns` behind the log while busy grants are `busy_ns` long. One that runs its last grant will soon
+    /// wait; one with more than three has too much.
+    pub fn note(&mut self, behind_ns: u64, busy_ns: u64) {
+        self.0 = if behind_ns <= busy_ns + busy_ns / 2 {
+            self.0 + self.0 / 50
+        } else if behind_ns > 3 * busy_ns {
+            self.0 - self.0 / 20
+        } else {
+            self.0
+        }
+        .clamp(SHARES[0], SHARES[2]);
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::Index;
 
     fn applied(executed: u64, ran_ns: u64) -> Applied {
         Applied {
@@ -144,6 +213,35 @@ mod tests {
         work.note(applied(2_000_000, 1_000_000), 1_000_000_000, 11_000_000);
         assert_eq!(work.left_ns(11_000_000), 2_000_000);
         assert_eq!(work.left_ns(15_000_000), 0);
+    }
+
+    #[test]
+    fn the_backlog_is_what_was_granted_since() {
+        let mut backlog = Backlog::default();
+        assert_eq!(backlog.after(Index(7)), 0);
+        for index in 10..15 {
+            backlog.note(Index(index), 100);
+        }
+        assert_eq!(
+            [10, 12, 14, 99].map(|index| backlog.after(Index(index))),
+            [400, 200, 0, 0]
+        );
+        assert_eq!(backlog.after(Index(3)), 400, "as far back as is known");
+        (15..5_000).for_each(|index| backlog.note(Index(index), 1));
+        assert_eq!(backlog.granted.len(), BACKLOG_ENTRIES);
+        assert_eq!(backlog.after(Index(4_990)), 9);
+    }
+
+    #[test]
+    fn the_share_follows_the_slowest_nodes_backlog() {
+        const MS: u64 = 1_000_000;
+        let mut share = Share::default();
+        (0..100).for_each(|_| share.note(MS, 2 * MS));
+        assert_eq!(share.permille(), 1_300, "all wait for work");
+        share.note(5 * MS, 2 * MS);
+        assert_eq!(share.permille(), 1_300, "enough, not too much");
+        (0..100).for_each(|_| share.note(7 * MS, 2 * MS));
+        assert_eq!(share.permille(), 800, "one is overloaded");
     }
 
     #[test]

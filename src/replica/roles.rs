@@ -12,6 +12,7 @@
 
 use crate::log::{Appended, Entry, Grant, Index, Lease, LogError, Term};
 
+use super::pace::{Backlog, Share};
 use super::reading::HOLE_PAUSE_NS;
 use super::requests::Kind;
 use super::sequencer::{Pending, Sequencer};
@@ -59,6 +60,10 @@ pub struct Own {
     pub sequencer: Sequencer,
     /// Its executor is behind since then (monotonic ns).
     pub behind_since: Option<u64>,
+    /// What this term granted.
+    pub backlog: Backlog,
+    /// How much of the slowest node's speed it grants.
+    pub share: Share,
 }
 
 /// A term this node holds.
@@ -325,11 +330,12 @@ impl Replica {
         let pending = match std::mem::replace(&mut self.part, Part::Follower) {
             Part::Barrier { reign, pending } => {
                 let sequencer = Sequencer::new(self.follower.marks().clone(), pending.entry.grant.until, now);
-                let behind_since = None;
                 self.part = Part::Sequencer(Box::new(Own {
                     reign,
                     sequencer,
-                    behind_since,
+                    behind_since: None,
+                    backlog: Backlog::default(),
+                    share: Share::default(),
                 }));
                 self.holder.appends(reign.term, self.settings.me, now.mono);
                 self.offers.start_over();
@@ -337,6 +343,7 @@ impl Replica {
             }
             Part::Sequencer(mut own) => {
                 let pending = own.sequencer.pending.take().expect("the caller saw it");
+                own.backlog.note(pending.entry.index, pending.entry.grant.ticks);
                 self.part = Part::Sequencer(own);
                 pending
             }

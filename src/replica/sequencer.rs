@@ -101,6 +101,8 @@ pub struct Sequencer {
     marks: Marks,
     queue: VecDeque<Input>,
     queue_bytes: usize,
+    /// When an input for the guest was last put into an entry (monotonic ns).
+    input_at: u64,
     /// The append in flight.
     pub pending: Option<Pending>,
     /// Offered inputs that were dropped: known already, early, too large, or too many.
@@ -116,6 +118,7 @@ impl Sequencer {
             marks,
             queue: VecDeque::new(),
             queue_bytes: 0,
+            input_at: now.mono,
             pending: None,
             dropped: 0,
         }
@@ -132,6 +135,12 @@ impl Sequencer {
         self.marks.advance(input.id);
         self.queue_bytes += bytes;
         self.queue.push_back(input);
+    }
+
+    /// Nothing came in for the guest lately.
+    #[must_use]
+    pub fn is_quiet(&self, now_mono: u64) -> bool {
+        self.queue.is_empty() && now_mono.saturating_sub(self.input_at) > grants::QUIET_NS
     }
 
     /// When the next entry is due, if nothing is in flight (DESIGN rule 4).
@@ -159,8 +168,9 @@ impl Sequencer {
             outlook.end.0.saturating_sub(read.0)
         };
         match outlook.activity {
-            // The next grant is appended while this one runs.
-            Activity::Busy if ahead_entries <= 1 => within(busy_ns),
+            // The next grant is appended while this one runs, and early enough to be there before its end although the
+            // host's processors are busy.
+            Activity::Busy if ahead_entries <= 2 => within(busy_ns + busy_ns / 2),
             _ if ahead_entries > 0 => Due::WhenApplied,
             Activity::Busy => within(busy_ns),
             Activity::Idle { .. } => match led_by(outlook, &mut self.clock) {
@@ -197,6 +207,10 @@ impl Sequencer {
             lead_ns_max: outlook.lead_ns_max,
         });
         let inputs = self.dequeue(bytes_max, ready);
+        let for_guest = |input: &Input| !matches!(input.payload, Payload::Membership { .. });
+        if inputs.iter().any(for_guest) {
+            self.input_at = outlook.now.mono;
+        }
         Entry::after(end, term, id, inputs, grant)
     }
 

@@ -1,17 +1,39 @@
 //! The sequencer among the other parts: own inputs go to it, the membership is kept current, entries are appended.
 
 use super::membership::Peers;
+use super::pace::Share;
 use super::roles::Part;
 use super::sequencer::{Due, Outlook, Pending};
-use super::{Action, PeerMessage, Readiness, Replica, grants, ns};
-use crate::log::Payload;
+use super::{Action, Activity, PeerMessage, Readiness, Replica, grants, ns};
+use crate::log::{Index, Payload};
 
 impl Replica {
     /// Instructions a second to grant.
     pub(super) fn rate(&self) -> u64 {
         let own = self.work.ticks_per_s();
         let keeping_up = self.peers.speeds(self.now.mono, false).chain([own]);
-        grants::rate(keeping_up, self.peers.speeds(self.now.mono, true))
+        let share = match &self.part {
+            Part::Sequencer(own) => own.share,
+            _ => Share::default(),
+        };
+        grants::rate(keeping_up, self.peers.speeds(self.now.mono, true), share.permille())
+    }
+
+    fn busy_ns(&self) -> u64 {
+        let quiet = match &self.part {
+            Part::Sequencer(own) => own.sequencer.is_quiet(self.now.mono),
+            _ => false,
+        };
+        grants::busy_ns(self.latency.average_ns(), quiet)
+    }
+
+    /// As a sequencer of a busy guest: a ready node has applied the entry at `applied`.
+    pub(super) fn note_progress(&mut self, applied: Index) {
+        let (rate, busy_ns) = (self.rate(), self.busy_ns());
+        if let (Part::Sequencer(own), Activity::Busy) = (&mut self.part, self.work.activity()) {
+            let behind_ns = grants::duration_ns(rate, own.backlog.after(applied));
+            own.share.note(behind_ns, busy_ns);
+        }
     }
 
     /// As a sequencer: put the ready nodes into the log when they are not those the log says.
@@ -94,7 +116,7 @@ impl Replica {
             work_ns: self.work.left_ns(self.now.mono) + grants::duration_ns(rate, ahead_ticks),
             activity: self.work.activity(),
             gateway_pending: self.work.gateway_pending(),
-            busy_ns: grants::busy_ns(self.latency.average_ns()),
+            busy_ns: self.busy_ns(),
             rate,
             lead_ns_max: ns(self.settings.lead_max),
         }

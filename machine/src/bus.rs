@@ -5,6 +5,7 @@
 
 use crate::AgreedTime;
 use crate::board::{Board, Kind, Wire};
+use crate::cpu::GuestMemory;
 use crate::devices::{Context, Device, DeviceInput, DeviceStateError, Emitted};
 
 /// What an access does.
@@ -89,9 +90,17 @@ impl Bus {
     }
 
     /// The one way to a device's registers. Returns what a read gives; for a write, the value written.
-    pub fn access(&mut self, index: usize, operation: Operation, offset: u32, size: u8, at: AgreedTime) -> u32 {
+    pub fn access(
+        &mut self,
+        index: usize,
+        operation: Operation,
+        offset: u32,
+        size: u8,
+        at: AgreedTime,
+        memory: &mut dyn GuestMemory,
+    ) -> u32 {
         let slot = &mut self.slots[index];
-        let mut cx = Context::new(at, slot.kind.port(), &mut self.emitted);
+        let mut cx = Context::new(at, slot.kind.port(), &mut self.emitted, memory);
         let data = match operation {
             Operation::Read => slot.device.read(offset, size, &mut cx),
             Operation::Write(value) => {
@@ -104,26 +113,26 @@ impl Bus {
     }
 
     /// An input for the device of kind `kind`; false if there is none, or it does not take it.
-    pub fn accept(&mut self, kind: Kind, input: DeviceInput<'_>, at: AgreedTime) -> bool {
+    pub fn accept(&mut self, kind: Kind, input: DeviceInput<'_>, at: AgreedTime, memory: &mut dyn GuestMemory) -> bool {
         let Some(index) = self.slots.iter().position(|slot| slot.kind == kind) else {
             return false;
         };
         let slot = &mut self.slots[index];
-        let mut cx = Context::new(at, slot.kind.port(), &mut self.emitted);
+        let mut cx = Context::new(at, slot.kind.port(), &mut self.emitted, memory);
         let taken = slot.device.accept(input, &mut cx);
         self.look_at(index);
         taken
     }
 
     /// Lets every device whose time has come run, in the table's order.
-    pub fn run_events(&mut self, now: AgreedTime) {
+    pub fn run_events(&mut self, now: AgreedTime, memory: &mut dyn GuestMemory) {
         if self.next_event.is_none_or(|event| event > now) {
             return;
         }
         for index in 0..self.slots.len() {
             let slot = &mut self.slots[index];
             if slot.next_event.is_some_and(|event| event <= now) {
-                let mut cx = Context::new(now, slot.kind.port(), &mut self.emitted);
+                let mut cx = Context::new(now, slot.kind.port(), &mut self.emitted, memory);
                 slot.device.run_events(&mut cx);
                 self.look_at(index);
                 let Slot { name, next_event, .. } = &self.slots[index];

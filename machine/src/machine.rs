@@ -208,13 +208,19 @@ impl Machine {
     fn feed(&mut self, input: &Input) {
         let bus = &mut self.system.bus;
         let taken = match input {
-            Input::Frame { nic, bytes } if FRAME_BYTES.contains(&bytes.len()) => {
-                bus.accept(Kind::Lan9118 { nic: *nic }, DeviceInput::Frame(bytes), self.now)
-            }
+            Input::Frame { nic, bytes } if FRAME_BYTES.contains(&bytes.len()) => bus.accept(
+                Kind::Lan9118 { nic: *nic },
+                DeviceInput::Frame(bytes),
+                self.now,
+                &mut self.cpu,
+            ),
             Input::Frame { .. } => false,
-            Input::Serial { port, bytes } => {
-                bus.accept(Kind::Uart { port: *port }, DeviceInput::Serial(bytes), self.now)
-            }
+            Input::Serial { port, bytes } => bus.accept(
+                Kind::Uart { port: *port },
+                DeviceInput::Serial(bytes),
+                self.now,
+                &mut self.cpu,
+            ),
             Input::Reset => {
                 self.reset();
                 true
@@ -230,7 +236,8 @@ impl Machine {
         loop {
             let position = self.cpu.position();
             let end = self.system.span().end();
-            self.system.run_events(self.system.span().at(position));
+            let now = self.system.span().at(position);
+            self.system.run_events(now, &mut self.cpu);
             let core = &mut self.system.core;
             if core.reset_requested {
                 self.reset();

@@ -7,7 +7,7 @@
 use crate::AgreedTime;
 use crate::bus::{Access, Bus, Operation};
 use crate::cortexm::CoreSystem;
-use crate::cpu::{Control, Environment};
+use crate::cpu::{Control, Environment, GuestMemory};
 use crate::time::Span;
 
 /// Sees every device access.
@@ -71,9 +71,9 @@ impl System {
     }
 
     /// Lets timers and devices do what is due at `now`.
-    pub fn run_events(&mut self, now: AgreedTime) {
+    pub fn run_events(&mut self, now: AgreedTime, memory: &mut dyn GuestMemory) {
         self.core.run_systick(now);
-        self.bus.run_events(now);
+        self.bus.run_events(now, memory);
         self.core.nvic.set_levels(self.bus.lines());
     }
 
@@ -115,7 +115,7 @@ impl System {
         let at = self.span.at(control.position());
         let own = region == self.bus.count();
         let data = match operation {
-            _ if !own => self.bus.access(region, operation, offset, size, at),
+            _ if !own => self.bus.access(region, operation, offset, size, at, control),
             Operation::Read => self.core.read(offset, size, at),
             Operation::Write(value) => {
                 self.core.write(offset, size, value, at);

@@ -44,11 +44,13 @@ struct Ours {
     nic: Lan9118,
     uart: Uart,
     emitted: Emitted,
+    /// None: these devices do no DMA.
+    memory: Vec<u8>,
 }
 
 impl Ours {
     fn device(&mut self, address: u32) -> (&mut dyn Device, u32, Context<'_>) {
-        let cx = Context::new(AgreedTime(0), 0, &mut self.emitted);
+        let cx = Context::new(AgreedTime(0), 0, &mut self.emitted, &mut self.memory);
         match address {
             LAN9118_BASE.. => (&mut self.nic, address - LAN9118_BASE, cx),
             _ => (&mut self.uart, address - UART_BASE, cx),
@@ -237,6 +239,7 @@ fn compare(name: &str, transcript: impl Fn(&mut Session<'_>)) {
         nic: Lan9118::new(ADDRESS),
         uart: Uart::new(),
         emitted: Emitted::default(),
+        memory: Vec::new(),
     });
     assert_eq!(ours.len(), theirs.len());
     for (index, (our, their)) in ours.iter().zip(&theirs).enumerate() {

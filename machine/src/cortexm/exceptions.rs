@@ -153,13 +153,13 @@ impl CoreSystem {
 
 fn read_word(cpu: &dyn MProfile, address: u32) -> Option<u32> {
     let mut bytes = [0; 4];
-    cpu.read_memory(address, &mut bytes).ok()?;
+    cpu.read_memory(u64::from(address), &mut bytes).ok()?;
     Some(u32::from_le_bytes(bytes))
 }
 
 fn read_words(cpu: &dyn MProfile, address: u32) -> Option<[u32; 8]> {
     let mut bytes = [0; FRAME_BYTES as usize];
-    cpu.read_memory(address, &mut bytes).ok()?;
+    cpu.read_memory(u64::from(address), &mut bytes).ok()?;
     let mut words = [0; 8];
     for (word, bytes) in words.iter_mut().zip(bytes.as_chunks::<4>().0) {
         *word = u32::from_le_bytes(*bytes);
@@ -172,5 +172,5 @@ fn write_words(cpu: &mut dyn MProfile, address: u32, words: &[u32; 8]) -> Option
     for (bytes, word) in bytes.as_chunks_mut::<4>().0.iter_mut().zip(words) {
         *bytes = word.to_le_bytes();
     }
-    cpu.write_memory(address, &bytes).ok()
+    cpu.write_memory(u64::from(address), &bytes).ok()
 }

@@ -11,8 +11,53 @@
 
 pub mod unicorn;
 
+/// A guest access to memory by the host failed: not all of it is there, or it is read-only.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("no memory at {address:#010x} for {length} bytes")]
+pub struct NoMemory {
+    /// First address.
+    pub address: u64,
+    /// How many bytes.
+    pub length: usize,
+}
+
+/// Guest memory as devices (DMA), exception entry and the boot code reach it: by physical address, never devices.
+pub trait GuestMemory {
+    /// Reads guest memory.
+    fn read_memory(&self, address: u64, bytes: &mut [u8]) -> Result<(), NoMemory>;
+
+    /// Writes guest memory; after an error nothing is written. The one door: translations of what is overwritten are
+    /// dropped.
+    fn write_memory(&mut self, address: u64, bytes: &[u8]) -> Result<(), NoMemory>;
+}
+
+/// Plain bytes from address 0 on: memory without a CPU, for tests of devices. Empty, it is no memory at all.
+impl GuestMemory for Vec<u8> {
+    fn read_memory(&self, address: u64, bytes: &mut [u8]) -> Result<(), NoMemory> {
+        let range = range_inside(self.len(), address, bytes.len())?;
+        bytes.copy_from_slice(&self[range]);
+        Ok(())
+    }
+
+    fn write_memory(&mut self, address: u64, bytes: &[u8]) -> Result<(), NoMemory> {
+        let range = range_inside(self.len(), address, bytes.len())?;
+        self[range].copy_from_slice(bytes);
+        Ok(())
+    }
+}
+
+/// The `length` bytes at `address`, of memory that is `size` bytes long and begins at address 0.
+fn range_inside(size: usize, address: u64, length: usize) -> Result<std::ops::Range<usize>, NoMemory> {
+    let start = usize::try_from(address).ok();
+    let end = start.and_then(|start| start.checked_add(length));
+    match (start, end) {
+        (Some(start), Some(end)) if end <= size => Ok(start..end),
+        _ => Err(NoMemory { address, length }),
+    }
+}
+
 /// The part of a CPU that may be used while it runs, from inside [`Environment`]'s calls.
-pub trait Control {
+pub trait Control: GuestMemory {
     /// Instructions executed (or skipped) in this entry so far. A translated block counts as a whole when it is
     /// entered, so this is exact between blocks and the same on every host.
     fn position(&self) -> u64;
@@ -54,16 +99,6 @@ pub enum Stop {
     BusFault,
 }
 
-/// A guest access to memory by the host failed: not all of it is there, or it is read-only.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("no memory at {address:#010x} for {length} bytes")]
-pub struct NoMemory {
-    /// First address.
-    pub address: u32,
-    /// How many bytes.
-    pub length: usize,
-}
-
 /// What any board needs from a CPU.
 pub trait Cpu: Control + Send {
     /// Runs until something needs the machine.
@@ -77,13 +112,6 @@ pub trait Cpu: Control + Send {
 
     /// The same, to fill it; only before the first run.
     fn memory_mut(&mut self, block: usize) -> &mut [u8];
-
-    /// Host reads guest memory.
-    fn read_memory(&self, address: u32, bytes: &mut [u8]) -> Result<(), NoMemory>;
-
-    /// Host writes guest memory, as a device or exception entry does. The one door: translations of what is overwritten
-    /// are dropped.
-    fn write_memory(&mut self, address: u32, bytes: &[u8]) -> Result<(), NoMemory>;
 
     /// Forgets all translated code. Must never be seen in a digest; tests use it.
     fn flush_translations(&mut self);

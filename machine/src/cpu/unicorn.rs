@@ -6,7 +6,7 @@
 //!
 //! How data passes during a run: [`CortexM0::run`] leaves a pointer to the environment in `Hooks` and starts the
 //! engine; the engine calls `on_read`, `on_write` and `on_interrupt`, which find it there. Nothing of [`CortexM0`]
-//! itself is touched meanwhile: what a call may use is a `Handle`, a copy of the engine's address.
+//! itself is touched meanwhile: what a call may use is a `Handle`, a copy of the addresses of engine and memory.
 //!
 //! Invariants:
 //! 1. `Hooks::environment` is set exactly while `run` is executing.
@@ -15,7 +15,7 @@
 //!    because it leaves the middle of a block.
 #![allow(unsafe_code)]
 
-use super::{Control, Cpu, Environment, MProfile, NoMemory, Register, Stop};
+use super::{Control, Cpu, Environment, GuestMemory, MProfile, NoMemory, Register, Stop};
 use crate::ram::Ram;
 use std::cell::Cell;
 use std::ffi::{c_int, c_void};
@@ -61,7 +61,6 @@ pub struct CortexM0 {
     /// Owned here, but also reached from the engine's callbacks: raw, as a `Box` would claim to be the only way to it.
     hooks: NonNull<Hooks>,
     regions: NonNull<[RegionHook]>,
-    blocks: Vec<(MemoryBlock, Ram)>,
 }
 
 // SAFETY: the engine keeps no thread-local state and starts no thread (no timeout is ever given); whoever owns the CPU
@@ -72,7 +71,8 @@ impl CortexM0 {
     /// A CPU in front of `memory` and `regions`, which must not overlap; all registers zero. Accesses elsewhere are bus
     /// faults. Panics when the engine cannot be set up: the map is a board's, so that is our own mistake.
     pub fn new(memory: &[MemoryBlock], regions: &[Region]) -> Self {
-        let engine = Handle::open();
+        let blocks = memory.iter().map(|&block| (block, Ram::new(block.bytes as usize)));
+        let engine = Handle::open(blocks.collect());
         let hooks = Hooks {
             engine,
             environment: Cell::new(None),
@@ -81,11 +81,7 @@ impl CortexM0 {
         let hooks = NonNull::from(Box::leak(Box::new(hooks)));
         let region_hooks: Box<[_]> = (0..regions.len()).map(|index| RegionHook { hooks, index }).collect();
         let region_hooks = NonNull::from(Box::leak(region_hooks));
-        let blocks: Vec<_> = memory
-            .iter()
-            .map(|&block| (block, Ram::new(block.bytes as usize)))
-            .collect();
-        for (block, ram) in &blocks {
+        for (block, ram) in engine.blocks() {
             engine.map_memory(block, ram);
         }
         for (index, region) in regions.iter().enumerate() {
@@ -97,7 +93,6 @@ impl CortexM0 {
             engine,
             hooks,
             regions: region_hooks,
-            blocks,
         }
     }
 
@@ -105,23 +100,17 @@ impl CortexM0 {
         // SAFETY: made by `new`, freed by `drop`; everybody only shares it.
         unsafe { self.hooks.as_ref() }
     }
-
-    fn block(&self, address: u32, length: usize) -> Option<(&MemoryBlock, &Ram, usize)> {
-        self.blocks.iter().find_map(|(block, ram)| {
-            let start = address.checked_sub(block.base)? as usize;
-            (start.checked_add(length)? <= block.bytes as usize).then_some((block, ram, start))
-        })
-    }
 }
 
 impl Drop for CortexM0 {
     fn drop(&mut self) {
         // SAFETY: opened and leaked by `new`, closed and freed once; the memory blocks the engine points to are freed
-        // only after this.
+        // after it is closed.
         let result = unsafe {
-            let result = sys::uc_close(self.engine.0.as_ptr());
+            let result = sys::uc_close(self.engine.engine.as_ptr());
             drop(Box::from_raw(self.regions.as_ptr()));
             drop(Box::from_raw(self.hooks.as_ptr()));
+            drop(Box::from_raw(self.engine.blocks.as_ptr()));
             result
         };
         debug_assert_eq!(result, uc_error::OK);
@@ -146,6 +135,16 @@ impl Control for CortexM0 {
     }
 }
 
+impl GuestMemory for CortexM0 {
+    fn read_memory(&self, address: u64, bytes: &mut [u8]) -> Result<(), NoMemory> {
+        self.engine.read_memory(address, bytes)
+    }
+
+    fn write_memory(&mut self, address: u64, bytes: &[u8]) -> Result<(), NoMemory> {
+        self.engine.write_memory(address, bytes)
+    }
+}
+
 impl Cpu for CortexM0 {
     fn run(&mut self, environment: &mut dyn Environment) -> Stop {
         let engine = self.engine;
@@ -161,7 +160,7 @@ impl Cpu for CortexM0 {
         self.hooks().interrupt.set(None);
         // `until` 0 with exits enabled and none given: nothing but the limit and the guest's own doing ends the run.
         // SAFETY: the engine is open; its memory and hooks live as long as `self`.
-        let result = unsafe { sys::uc_emu_start(engine.0.as_ptr(), u64::from(pc), 0, 0, 0) };
+        let result = unsafe { sys::uc_emu_start(engine.engine.as_ptr(), u64::from(pc), 0, 0, 0) };
         self.hooks().environment.set(None);
         match (self.hooks().interrupt.take(), result) {
             (Some(EXCP_SWI), _) => Stop::SupervisorCall,
@@ -186,41 +185,18 @@ impl Cpu for CortexM0 {
     fn set_position(&mut self, position: u64) {
         // SAFETY: the engine is open.
         check("set position", unsafe {
-            sys::uc_icount_write(self.engine.0.as_ptr(), position)
+            sys::uc_icount_write(self.engine.engine.as_ptr(), position)
         });
     }
 
     fn memory(&self, block: usize) -> &[u8] {
-        self.blocks[block].1.bytes()
+        self.engine.blocks()[block].1.bytes()
     }
 
     fn memory_mut(&mut self, block: usize) -> &mut [u8] {
-        self.blocks[block].1.bytes_mut()
-    }
-
-    fn read_memory(&self, address: u32, bytes: &mut [u8]) -> Result<(), NoMemory> {
-        let length = bytes.len();
-        let (_, ram, start) = self.block(address, length).ok_or(NoMemory { address, length })?;
-        bytes.copy_from_slice(&ram.bytes()[start..start + length]);
-        Ok(())
-    }
-
-    fn write_memory(&mut self, address: u32, bytes: &[u8]) -> Result<(), NoMemory> {
-        let length = bytes.len();
-        let block = self.block(address, length).filter(|(block, ..)| block.writable);
-        block.ok_or(NoMemory { address, length })?;
-        // SAFETY: the engine is open; `bytes` is `length` long; the range is inside one block of memory, so no device
-        // callback runs.
-        let result = unsafe {
-            sys::uc_mem_write(
-                self.engine.0.as_ptr(),
-                u64::from(address),
-                bytes.as_ptr().cast(),
-                length as u64,
-            )
-        };
-        check("write memory", result);
-        Ok(())
+        // SAFETY: leaked by `new`, freed by `drop`; no callback runs, as `&mut self` is not inside `run`.
+        let blocks = unsafe { self.engine.blocks.as_mut() };
+        blocks[block].1.bytes_mut()
     }
 
     fn flush_translations(&mut self) {
@@ -238,7 +214,7 @@ impl MProfile for CortexM0 {
         let target = ptr::from_mut(&mut value).cast();
         // SAFETY: the engine is open and writes four bytes, the size of each of these registers.
         check("read register", unsafe {
-            sys::uc_reg_read(self.engine.0.as_ptr(), id(register), target)
+            sys::uc_reg_read(self.engine.engine.as_ptr(), id(register), target)
         });
         if register == Register::Pc {
             value & !1 | self.register(Register::Xpsr) >> XPSR_THUMB_SHIFT & 1
@@ -251,7 +227,7 @@ impl MProfile for CortexM0 {
         let source = ptr::from_ref(&value).cast();
         // SAFETY: the engine is open and reads four bytes, the size of each of these registers.
         check("write register", unsafe {
-            sys::uc_reg_write(self.engine.0.as_ptr(), id(register), source)
+            sys::uc_reg_write(self.engine.engine.as_ptr(), id(register), source)
         });
     }
 }
@@ -273,19 +249,37 @@ fn id(register: Register) -> c_int {
     c_int::from(register)
 }
 
-/// The engine's address: what may be used while it runs.
+/// The addresses of engine and memory: what may be used while the engine runs.
 #[derive(Clone, Copy)]
-struct Handle(NonNull<uc_engine>);
+struct Handle {
+    engine: NonNull<uc_engine>,
+    blocks: NonNull<[(MemoryBlock, Ram)]>,
+}
 
 impl Handle {
-    fn open() -> Self {
+    fn open(blocks: Box<[(MemoryBlock, Ram)]>) -> Self {
         let mut engine = ptr::null_mut();
         // SAFETY: `engine` is a place for the result.
         check("open", unsafe { sys::uc_open(Arch::ARM, Mode::THUMB, &mut engine) });
-        let handle = Handle(NonNull::new(engine).expect("uc_open succeeded"));
+        let handle = Handle {
+            engine: NonNull::new(engine).expect("uc_open succeeded"),
+            blocks: NonNull::from(Box::leak(blocks)),
+        };
         handle.control_with(ControlType::CPU_MODEL, MODEL_CORTEX_M0);
         handle.control_with(ControlType::UC_USE_EXITS, 1);
         handle
+    }
+
+    fn blocks(&self) -> &[(MemoryBlock, Ram)] {
+        // SAFETY: leaked by `open`, freed when the CPU is dropped, which nothing that holds a handle outlives.
+        unsafe { self.blocks.as_ref() }
+    }
+
+    fn block(&self, address: u64, length: usize) -> Option<(&MemoryBlock, &Ram, usize)> {
+        self.blocks().iter().find_map(|(block, ram)| {
+            let start = usize::try_from(address.checked_sub(u64::from(block.base))?).ok()?;
+            (start.checked_add(length)? <= block.bytes as usize).then_some((block, ram, start))
+        })
     }
 
     fn map_memory(self, block: &MemoryBlock, ram: &Ram) {
@@ -297,7 +291,7 @@ impl Handle {
         // SAFETY: `ram` is as long as the block and lives until the engine is closed.
         let result = unsafe {
             sys::uc_mem_map_ptr(
-                self.0.as_ptr(),
+                self.engine.as_ptr(),
                 u64::from(block.base),
                 u64::from(block.bytes),
                 access.0,
@@ -312,7 +306,7 @@ impl Handle {
         // SAFETY: `hook` belongs to the CPU and lives until the engine is closed.
         let result = unsafe {
             sys::uc_mmio_map(
-                self.0.as_ptr(),
+                self.engine.as_ptr(),
                 u64::from(region.base),
                 u64::from(region.bytes),
                 Some(on_read),
@@ -330,7 +324,7 @@ impl Handle {
         // The range 1..0 means everywhere.
         let result = unsafe {
             sys::uc_hook_add(
-                self.0.as_ptr(),
+                self.engine.as_ptr(),
                 &mut id,
                 HookType::INTR.0 as c_int,
                 on_interrupt as *mut c_void,
@@ -345,7 +339,7 @@ impl Handle {
     fn control(self, what: ControlType) {
         // SAFETY: the engine is open and these controls take no argument.
         check("control", unsafe {
-            sys::uc_ctl(self.0.as_ptr(), ControlType(what.0 | ControlType::IO_WRITE.0))
+            sys::uc_ctl(self.engine.as_ptr(), ControlType(what.0 | ControlType::IO_WRITE.0))
         });
     }
 
@@ -353,13 +347,15 @@ impl Handle {
         const ONE_ARGUMENT: u32 = 1 << 26;
         let what = ControlType(what.0 | ONE_ARGUMENT | ControlType::IO_WRITE.0);
         // SAFETY: the engine is open and these controls take one int.
-        check("control", unsafe { sys::uc_ctl(self.0.as_ptr(), what, value) });
+        check("control", unsafe { sys::uc_ctl(self.engine.as_ptr(), what, value) });
     }
 
     fn waiting(self) -> bool {
         let mut waiting = false;
         // SAFETY: the engine is open and writes a bool.
-        check("waiting", unsafe { sys::uc_waiting(self.0.as_ptr(), &mut waiting) });
+        check("waiting", unsafe {
+            sys::uc_waiting(self.engine.as_ptr(), &mut waiting)
+        });
         waiting
     }
 }
@@ -369,25 +365,48 @@ impl Control for Handle {
         let mut position = 0;
         // SAFETY: the engine is open; the call may be made while it runs.
         check("position", unsafe {
-            sys::uc_icount_read(self.0.as_ptr(), &mut position)
+            sys::uc_icount_read(self.engine.as_ptr(), &mut position)
         });
         position
     }
 
     fn set_limit(&mut self, position: u64) {
         // SAFETY: as for `position`.
-        check("limit", unsafe { sys::uc_icount_limit(self.0.as_ptr(), position) });
+        check("limit", unsafe { sys::uc_icount_limit(self.engine.as_ptr(), position) });
     }
 
     fn set_pending(&mut self, priority: Option<u8>) {
         let priority = priority.map_or(NOTHING_PENDING, c_int::from);
         // SAFETY: as for `position`.
-        check("pending", unsafe { sys::uc_v7m_set_pending(self.0.as_ptr(), priority) });
+        check("pending", unsafe {
+            sys::uc_v7m_set_pending(self.engine.as_ptr(), priority)
+        });
     }
 
     fn abandon(&mut self) {
         // SAFETY: as for `position`.
-        check("stop", unsafe { sys::uc_emu_stop(self.0.as_ptr()) });
+        check("stop", unsafe { sys::uc_emu_stop(self.engine.as_ptr()) });
+    }
+}
+
+/// The engine may be running: then it waits in a callback, and does not touch memory meanwhile.
+impl GuestMemory for Handle {
+    fn read_memory(&self, address: u64, bytes: &mut [u8]) -> Result<(), NoMemory> {
+        let length = bytes.len();
+        let (_, ram, start) = self.block(address, length).ok_or(NoMemory { address, length })?;
+        bytes.copy_from_slice(&ram.bytes()[start..start + length]);
+        Ok(())
+    }
+
+    fn write_memory(&mut self, address: u64, bytes: &[u8]) -> Result<(), NoMemory> {
+        let length = bytes.len();
+        let block = self.block(address, length).filter(|(block, ..)| block.writable);
+        block.ok_or(NoMemory { address, length })?;
+        // SAFETY: the engine is open; `bytes` is `length` long; the range is inside one block of memory, so no device
+        // callback runs.
+        let result = unsafe { sys::uc_mem_write(self.engine.as_ptr(), address, bytes.as_ptr().cast(), length as u64) };
+        check("write memory", result);
+        Ok(())
     }
 }
 

@@ -1,5 +1,6 @@
-//! What a device may do during a call: know the agreed time and send something out.
+//! What a device may do during a call: know the agreed time, reach guest memory and send something out.
 
+use crate::cpu::GuestMemory;
 use crate::{AgreedTime, FrameOut, SerialOut};
 
 /// Serial bytes one entry may emit; more are counted and dropped. A guest that prints in a loop writes about one byte
@@ -9,18 +10,28 @@ pub const SERIAL_BYTES_PER_ENTRY_MAX: usize = 1 << 20;
 pub const FRAMES_PER_ENTRY_MAX: usize = 1 << 14;
 
 /// The present moment, for a device.
-#[derive(Debug)]
 pub struct Context<'a> {
     at: AgreedTime,
     port: u8,
     emitted: &'a mut Emitted,
+    memory: &'a mut dyn GuestMemory,
 }
 
 impl<'a> Context<'a> {
     /// A device's view of the moment `at`; what it sends is collected in `emitted` under `port`, its number among the
-    /// board's network cards or serial ports.
-    pub fn new(at: AgreedTime, port: u8, emitted: &'a mut Emitted) -> Self {
-        Context { at, port, emitted }
+    /// board's network cards or serial ports. DMA goes to `memory`.
+    pub fn new(at: AgreedTime, port: u8, emitted: &'a mut Emitted, memory: &'a mut dyn GuestMemory) -> Self {
+        Context {
+            at,
+            port,
+            emitted,
+            memory,
+        }
+    }
+
+    /// Guest memory, for DMA.
+    pub fn memory(&mut self) -> &mut dyn GuestMemory {
+        self.memory
     }
 
     /// Agreed time of this call.

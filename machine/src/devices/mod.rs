@@ -3,7 +3,7 @@
 //! A device is a pure state machine in agreed time. The machine calls it for three reasons only: the guest accesses a
 //! register ([`Device::read`], [`Device::write`]), time reached what [`Device::next_event`] asked for
 //! ([`Device::run_events`]), or an entry brings an input ([`Device::accept`]). In a call it may send frames and serial
-//! bytes through its [`Context`]. After each call the machine looks at [`Device::irq_levels`] and
+//! bytes and reach guest memory through its [`Context`]. After each call the machine looks at [`Device::irq_levels`] and
 //! [`Device::next_event`] again; a device tells nobody anything by itself.
 //!
 //! A device knows neither its address, nor its interrupt lines, nor its port number: those stand in the board's table.

@@ -35,7 +35,8 @@ mod test {
     #[test]
     fn reads_zero_and_keeps_nothing() {
         let mut emitted = Emitted::default();
-        let mut cx = Context::new(AgreedTime(7), 0, &mut emitted);
+        let mut memory = Vec::new();
+        let mut cx = Context::new(AgreedTime(7), 0, &mut emitted, &mut memory);
         let mut zero = Zero;
         zero.write(4, 4, 0xffff_ffff, &mut cx);
         assert_eq!(zero.read(4, 4, &mut cx), 0);

@@ -21,15 +21,23 @@ impl Bench {
         bench
     }
     fn read(&mut self, offset: u32) -> u32 {
-        self.uart
-            .read(offset, 4, &mut Context::new(AgreedTime(0), 0, &mut self.emitted))
+        self.uart.read(
+            offset,
+            4,
+            &mut Context::new(AgreedTime(0), 0, &mut self.emitted, &mut Vec::new()),
+        )
     }
     fn write(&mut self, offset: u32, value: u32) {
-        self.uart
-            .write(offset, 4, value, &mut Context::new(AgreedTime(0), 0, &mut self.emitted));
+        self.uart.write(
+            offset,
+            4,
+            value,
+            &mut Context::new(AgreedTime(0), 0, &mut self.emitted, &mut Vec::new()),
+        );
     }
     fn type_in(&mut self, text: &[u8]) {
-        let mut cx = Context::new(AgreedTime(0), 0, &mut self.emitted);
+        let mut memory = Vec::new();
+        let mut cx = Context::new(AgreedTime(0), 0, &mut self.emitted, &mut memory);
         assert!(self.uart.accept(DeviceInput::Serial(text), &mut cx));
     }
     fn sent(&self) -> &[u8] {

@@ -140,7 +140,7 @@ fn the_timer_counts_down_interrupts_and_wraps() {
     bench.pass_ns(700_000);
     bench
         .chip
-        .run_events(&mut Context::new(bench.now, 0, &mut bench.emitted));
+        .run_events(&mut Context::new(bench.now, 0, &mut bench.emitted, &mut Vec::new()));
     assert!(bench.interrupted());
     assert_eq!(bench.chip.next_event(), None, "the guest knows already");
     bench.write(INT_STS, int::TIMER);

@@ -49,13 +49,20 @@ impl Bench {
     }
 
     fn read(&mut self, offset: u32) -> u32 {
-        self.chip
-            .read(offset, 4, &mut Context::new(self.now, 0, &mut self.emitted))
+        self.chip.read(
+            offset,
+            4,
+            &mut Context::new(self.now, 0, &mut self.emitted, &mut Vec::new()),
+        )
     }
 
     fn write(&mut self, offset: u32, value: u32) {
-        self.chip
-            .write(offset, 4, value, &mut Context::new(self.now, 0, &mut self.emitted));
+        self.chip.write(
+            offset,
+            4,
+            value,
+            &mut Context::new(self.now, 0, &mut self.emitted, &mut Vec::new()),
+        );
     }
 
     fn mac_read(&mut self, register: u32) -> u32 {
@@ -76,7 +83,8 @@ impl Bench {
     }
 
     fn arrives(&mut self, frame: &[u8]) {
-        let mut cx = Context::new(self.now, 0, &mut self.emitted);
+        let mut memory = Vec::new();
+        let mut cx = Context::new(self.now, 0, &mut self.emitted, &mut memory);
         assert!(self.chip.accept(DeviceInput::Frame(frame), &mut cx));
     }
 

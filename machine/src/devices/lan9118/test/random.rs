@@ -57,7 +57,8 @@ impl Bench {
                 while let Some(event) = self.chip.next_event().filter(|event| event.0 <= until) {
                     assert!(event > self.now || event.0 == until, "no event twice");
                     self.now = self.now.max(event);
-                    self.chip.run_events(&mut Context::new(self.now, 0, &mut self.emitted));
+                    self.chip
+                        .run_events(&mut Context::new(self.now, 0, &mut self.emitted, &mut Vec::new()));
                 }
                 self.now.0 = until;
             }

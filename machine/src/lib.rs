@@ -5,9 +5,10 @@
 //! the same entries are equal bit for bit, which [`Machine::digest`] shows.
 //!
 //! The parts, from the outside in: [`Machine`] runs entries and [`state`] saves them; `system` connects the CPU with
-//! [`bus`] and [`devices`]; [`cortexm`] is what surrounds the core; [`cpu`] executes instructions and holds all FFI;
+//! [`bus`] and [`devices`]; [`cortexm`] and [`arm64`] are what surrounds the core; [`cpu`] executes instructions and holds all FFI;
 //! `ram` is memory, `time` the arithmetic of agreed time, [`board`] the tables, [`boot`] the firmware's way into memory.
 
+pub mod arm64;
 pub mod board;
 pub mod boot;
 pub mod bus;

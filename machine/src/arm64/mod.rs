@@ -1,0 +1,3 @@
+//! What surrounds an arm64 core: its interrupt controller.
+
+pub mod gic;

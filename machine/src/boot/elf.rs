@@ -1,4 +1,4 @@
-//! Firmware into memory: the loadable segments of an ELF file, at their physical (load) addresses, as a flash programmer
+//! An ELF firmware: the loadable segments of an ELF file, at their physical (load) addresses, as a flash programmer
 //! or QEMU puts them there. Entry point and stack come from the vector table, not from the ELF header.
 
 use crate::cpu::unicorn::MemoryBlock;

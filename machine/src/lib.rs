@@ -5,8 +5,9 @@
 //! the same entries are equal bit for bit, which [`Machine::digest`] shows.
 //!
 //! The parts, from the outside in: [`Machine`] runs entries and [`state`] saves them; `system` connects the CPU with
-//! [`bus`] and [`devices`]; [`cortexm`] and [`arm64`] are what surrounds the core; [`cpu`] executes instructions and holds all FFI;
-//! `ram` is memory, `time` the arithmetic of agreed time, [`board`] the tables, [`boot`] the firmware's way into memory.
+//! [`bus`] and [`devices`]; [`cortexm`] and [`arm64`] are what surrounds the core; [`cpu`] executes instructions and holds
+//! all FFI; [`disk`] is what disks hold, `ram` memory, `time` the arithmetic of agreed time, [`board`] the tables,
+//! [`boot`] the way into memory.
 
 pub mod arm64;
 pub mod board;
@@ -16,6 +17,7 @@ mod contract;
 pub mod cortexm;
 pub mod cpu;
 pub mod devices;
+pub mod disk;
 mod machine;
 mod ram;
 pub mod state;

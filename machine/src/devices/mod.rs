@@ -16,11 +16,13 @@
 mod context;
 pub mod lan9118;
 pub mod uart;
+pub mod virtio;
 pub mod zero;
 
 pub use context::{Context, Emitted};
 
 use crate::AgreedTime;
+use crate::disk::Overlay;
 use serde::{Serialize, de::DeserializeOwned};
 
 /// An input for a device, as the entry brought it.
@@ -64,6 +66,17 @@ pub trait Device: Send {
 
     /// The board's reset line: registers and queues as after power on. Counters that only people read may stay.
     fn reset(&mut self);
+
+    /// The disk behind the device, if it has one. What was written to it is not in [`Device::save`], only its digest: the
+    /// machine saves it by [`Overlay::save`].
+    fn disk(&self) -> Option<&Overlay> {
+        None
+    }
+
+    /// The disk behind the device. It is restored before the device is.
+    fn disk_mut(&mut self) -> Option<&mut Overlay> {
+        None
+    }
 
     /// All of the state that [`Device::restore`] needs, by [`encode_state`]. It goes into digests as it is: no floats,
     /// no `usize`, no hash-map order, and equal states give equal bytes.

@@ -2,7 +2,7 @@
 //!
 //! One part a file or folder: [`mmio`] is the transport, a [`crate::devices::Device`] on the bus made of any
 //! [`VirtioDevice`]; [`queue`] walks the rings in guest memory and [`chain`] the buffers they name; `pace` bounds the
-//! work a guest can ask for.
+//! work a guest can ask for. The devices, each only its own logic: [`net`], [`block`], [`rng`].
 //!
 //! How data passes: the driver writes QueueNotify; the transport takes chains of buffers from that queue, as long as the
 //! device [`VirtioDevice::wants`] one, lets the device [`VirtioDevice::serve`] each, and puts it into the used ring; then
@@ -17,10 +17,13 @@
 //! spares interrupts while the driver is at work, and notifications of buffers nobody waits for. Not offered:
 //! VIRTIO_F_INDIRECT_DESC, as requests complete at once and so no ring ever fills; the driver would only allocate.
 
+pub mod block;
 pub mod chain;
 pub mod mmio;
+pub mod net;
 mod pace;
 pub mod queue;
+pub mod rng;
 
 #[cfg(test)]
 mod test;

@@ -4,7 +4,7 @@ use crate::AgreedTime;
 use crate::cpu::GuestMemory;
 use crate::devices::virtio::mmio::registers::*;
 use crate::devices::virtio::{FEATURE_EVENT_IDX, FEATURE_VERSION_1, Mmio, VirtioDevice};
-use crate::devices::{Context, Device, Emitted};
+use crate::devices::{Context, Device, DeviceInput, Emitted};
 
 const MEMORY_BYTES: usize = 4 << 20;
 /// Rings of queue n are at n times this.
@@ -133,6 +133,10 @@ impl<D: VirtioDevice> Driver<D> {
     pub(in super::super) fn write_sized(&mut self, offset: u32, size: u8, value: u32) {
         let mut cx = Context::new(self.now, 3, &mut self.emitted, &mut self.memory);
         self.device.write(offset, size, value, &mut cx);
+    }
+    pub(in super::super) fn arrives(&mut self, frame: &[u8]) {
+        let mut cx = Context::new(self.now, 3, &mut self.emitted, &mut self.memory);
+        assert!(self.device.accept(DeviceInput::Frame(frame), &mut cx));
     }
 
     /// Time passes to the device's next event; false if there is none.

@@ -2,6 +2,7 @@
 
 mod driver;
 mod hostile;
+mod random;
 mod rings;
 
 pub(super) use driver::{Buffer, Driver};

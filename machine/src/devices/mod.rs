@@ -16,6 +16,7 @@
 mod context;
 pub mod lan9118;
 pub mod pl011;
+pub mod pl031;
 pub mod uart;
 pub mod virtio;
 pub mod zero;

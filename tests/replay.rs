@@ -82,8 +82,11 @@ fn definition() -> Option<Definition> {
     let path = String::from_utf8(output.stdout).unwrap();
     Some(Definition {
         board: "mps2-an385".into(),
-        firmware: std::fs::read(path.lines().last().unwrap()).unwrap(),
+        boot: machine::Boot::Firmware(std::fs::read(path.lines().last().unwrap()).unwrap()),
+        ram_bytes: 0,
         macs: vec![MAC],
+        disks: vec![],
+        seed: [0; 32],
         start: machine::AgreedTime(1_000_000_000),
     })
 }

@@ -3,10 +3,11 @@
 //!
 //! Every access of the guest to a device passes [`Bus::access`]; nothing else reads or writes a register.
 
-use crate::AgreedTime;
 use crate::board::{Board, Kind, Wire};
 use crate::cpu::GuestMemory;
 use crate::devices::{Context, Device, DeviceInput, DeviceStateError, Emitted};
+use crate::disk::Overlay;
+use crate::{AgreedTime, Definition};
 
 /// What an access does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -20,7 +21,7 @@ pub enum Operation {
 /// A device access, as a trace shows it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Access {
-    /// The resource: a name in the board's table, or `scs` for the core's own registers.
+    /// The resource: a name in the board's table, or `scs`, `gicd`, `gicc` for the core's own registers.
     pub resource: &'static str,
     /// Offset in the resource.
     pub offset: u32,
@@ -56,10 +57,10 @@ struct Slot {
 }
 
 impl Bus {
-    /// The devices of `board` after power on; `macs` has an address for each of its network cards.
-    pub fn new(board: &Board, macs: &[[u8; 6]]) -> Self {
+    /// The devices of `board` after power on. The board takes `definition`.
+    pub fn new(board: &Board, definition: &Definition) -> Self {
         let slots = board.devices.iter().map(|placement| {
-            let device = placement.kind.build(macs);
+            let device = placement.kind.build(definition);
             Slot {
                 name: placement.name,
                 kind: placement.kind,
@@ -112,9 +113,15 @@ impl Bus {
         data
     }
 
-    /// An input for the device of kind `kind`; false if there is none, or it does not take it.
-    pub fn accept(&mut self, kind: Kind, input: DeviceInput<'_>, at: AgreedTime, memory: &mut dyn GuestMemory) -> bool {
-        let Some(index) = self.slots.iter().position(|slot| slot.kind == kind) else {
+    /// An input for the device whose kind is `wanted`; false if there is none, or it does not take it.
+    pub fn accept(
+        &mut self,
+        wanted: impl Fn(Kind) -> bool,
+        input: DeviceInput<'_>,
+        at: AgreedTime,
+        memory: &mut dyn GuestMemory,
+    ) -> bool {
+        let Some(index) = self.slots.iter().position(|slot| wanted(slot.kind)) else {
             return false;
         };
         let slot = &mut self.slots[index];
@@ -180,6 +187,19 @@ impl Bus {
         }
         self.look_at_all();
         Ok(())
+    }
+
+    /// The disks behind devices, in the table's order.
+    pub fn disks(&self) -> impl Iterator<Item = &Overlay> {
+        self.slots.iter().filter_map(|slot| slot.device.disk())
+    }
+
+    /// The disks and their devices' names, to restore them; before the devices.
+    pub fn disks_mut(&mut self) -> impl Iterator<Item = (&'static str, &mut Overlay)> {
+        self.slots.iter_mut().filter_map(|slot| {
+            let name = slot.name;
+            slot.device.disk_mut().map(|disk| (name, disk))
+        })
     }
 
     fn look_at_all(&mut self) {

@@ -1,5 +1,6 @@
 //! What goes into the machine and what comes out: plain data, no behaviour.
 
+use crate::disk::Disk;
 use serde::{Deserialize, Serialize};
 
 /// A count of executed guest instructions.
@@ -108,12 +109,34 @@ pub struct Outputs {
 pub struct Definition {
     /// Name of a board in the board table, e.g. `mps2-an385`.
     pub board: String,
-    /// The firmware: an ELF file.
-    pub firmware: Vec<u8>,
+    /// What the CPU starts.
+    pub boot: Boot,
+    /// Size of the board's RAM; 0: what the board has by default.
+    pub ram_bytes: u64,
     /// Station address of each network card.
     pub macs: Vec<[u8; 6]>,
+    /// Disks, in the guest's order.
+    pub disks: Vec<Disk>,
+    /// Feeds what the guest takes for randomness.
+    pub seed: [u8; 32],
     /// Agreed time at which the machine is switched on.
     pub start: AgreedTime,
+}
+
+/// What the CPU starts when the machine is switched on or reset.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Boot {
+    /// A firmware in flash: an ELF file.
+    Firmware(Vec<u8>),
+    /// A Linux kernel, as a boot loader would leave it in RAM.
+    Linux {
+        /// The kernel, an uncompressed `Image`.
+        kernel: Vec<u8>,
+        /// The initial file system; may be empty.
+        initramfs: Vec<u8>,
+        /// The kernel's command line.
+        command_line: String,
+    },
 }
 
 /// A saved machine: magic, version, length, checksum and contents (layout: see `state`).

@@ -5,8 +5,8 @@
 //! the same entries are equal bit for bit, which [`Machine::digest`] shows.
 //!
 //! The parts, from the outside in: [`Machine`] runs entries and [`state`] saves them; `system` connects the CPU with
-//! [`bus`] and [`devices`]; [`cortexm`] and [`arm64`] are what surrounds the core; [`cpu`] executes instructions and holds
-//! all FFI; [`disk`] is what disks hold, `ram` memory, `time` the arithmetic of agreed time, [`board`] the tables,
+//! [`bus`] and [`devices`]; `core` is what surrounds the CPU, [`cortexm`] or [`arm64`]; [`cpu`] executes instructions and
+//! holds all FFI; [`disk`] is what disks hold, `ram` memory, `time` the arithmetic of agreed time, [`board`] the tables,
 //! [`boot`] the way into memory.
 
 pub mod arm64;
@@ -14,8 +14,10 @@ pub mod board;
 pub mod boot;
 pub mod bus;
 mod contract;
+mod core;
 pub mod cortexm;
 pub mod cpu;
+mod definition;
 pub mod devices;
 pub mod disk;
 mod machine;
@@ -25,10 +27,11 @@ mod system;
 mod time;
 
 pub use contract::*;
-pub use cpu::unicorn::ENGINE_ID;
+pub use cpu::ENGINE_ID;
+pub use definition::DefinitionError;
 #[doc(hidden)]
 pub use machine::Disturbance;
-pub use machine::{Counters, DefinitionError, FRAME_BYTES, Machine};
+pub use machine::{Counters, FRAME_BYTES, Machine};
 pub use state::StateError;
 pub use system::Trace;
 pub use time::TIME_MAX;

@@ -9,52 +9,24 @@
 //! 1. Where the engine stops without need (a slice, a flush) can never be seen in the state.
 //! 2. Between entries `now` is the end of the last one, and nothing emitted is left.
 
-use crate::board::{Board, Kind};
-use crate::boot::{self, FirmwareError};
+use crate::arm64;
+use crate::board::{Architecture, Board};
+use crate::boot::Loaded;
 use crate::bus::Bus;
-use crate::cortexm::{CoreSystem, Lockup, scs};
-use crate::cpu::unicorn::{CortexM0, Region};
-use crate::cpu::{Control, Cpu, Stop};
+use crate::core::Core;
+use crate::cortexm::Lockup;
+use crate::cpu::cortex_a53::CortexA53;
+use crate::cpu::cortex_m0::CortexM0;
+use crate::cpu::{Control, Processor, Stop};
+use crate::definition::{self, DefinitionError};
 use crate::devices::DeviceInput;
 use crate::system::{System, Trace};
-use crate::time::{Span, TIME_MAX};
+use crate::time::Span;
 use crate::{Activity, AgreedTime, Definition, Entry, Grant, Input, Outputs, Ticks};
 use serde::{Deserialize, Serialize};
 
 /// Lengths of Ethernet frames without FCS that a card receives; others are dropped.
 pub const FRAME_BYTES: std::ops::RangeInclusive<usize> = 14..=1518;
-
-/// Why a machine could not be made.
-#[derive(Debug, thiserror::Error, PartialEq, Eq)]
-pub enum DefinitionError {
-    /// There is no such board.
-    #[error("no board is called {name:?}; there are: {known}")]
-    Board {
-        /// The name asked for.
-        name: String,
-        /// The names that exist.
-        known: String,
-    },
-    /// The board has another number of network cards.
-    #[error("the board has {expected} network cards, the definition gives {found} addresses")]
-    Macs {
-        /// Cards of the board.
-        expected: usize,
-        /// Addresses given.
-        found: usize,
-    },
-    /// The machine is switched on too late.
-    #[error("start {found} ns is later than any agreed time ({max} ns)")]
-    Start {
-        /// The start asked for.
-        found: u64,
-        /// The latest.
-        max: u64,
-    },
-    /// The firmware does not fit.
-    #[error(transparent)]
-    Firmware(#[from] FirmwareError),
-}
 
 /// What people count; the same on every node.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -85,9 +57,10 @@ pub struct Disturbance {
 
 /// A guest machine: a deterministic function of its [`Definition`] and the entries applied.
 pub struct Machine {
-    pub(crate) board: &'static Board,
     pub(crate) definition_digest: [u8; 32],
-    pub(crate) cpu: CortexM0,
+    /// What a boot loader puts into RAM before each start; a firmware is in flash.
+    loaded: Option<Loaded<'static>>,
+    pub(crate) cpu: Processor,
     pub(crate) system: System,
     pub(crate) now: AgreedTime,
     pub(crate) counters: Counters,
@@ -97,53 +70,44 @@ pub struct Machine {
 impl Machine {
     /// A machine as it is switched on.
     pub fn new(definition: &Definition) -> Result<Self, DefinitionError> {
+        Self::with_code_buffer(definition, None)
+    }
+
+    /// The same, with another size of the engine's buffer of translated code, which must not show in any digest. For
+    /// tests.
+    #[doc(hidden)]
+    pub fn with_code_buffer(definition: &Definition, mib: Option<u16>) -> Result<Self, DefinitionError> {
         let board = Board::find(&definition.board).ok_or_else(|| DefinitionError::Board {
             name: definition.board.clone(),
             known: crate::board::BOARDS.map(|board| board.name).join(", "),
         })?;
-        let (expected, found) = (board.nics(), definition.macs.len());
-        if expected != found {
-            return Err(DefinitionError::Macs { expected, found });
-        }
-        if definition.start > TIME_MAX {
-            return Err(DefinitionError::Start {
-                found: definition.start.0,
-                max: TIME_MAX.0,
-            });
-        }
-        let segments = boot::segments(&definition.firmware, board.memory)?;
-        let devices = board.devices.iter().map(|device| Region {
-            base: device.base,
-            bytes: device.bytes,
-        });
-        let regions: Vec<_> = devices
-            .chain([Region {
-                base: scs::BASE,
-                bytes: scs::BYTES,
-            }])
-            .collect();
-        let mut cpu = CortexM0::new(board.memory, &regions);
-        for segment in segments {
-            cpu.memory_mut(segment.block)[segment.offset..][..segment.bytes.len()].copy_from_slice(segment.bytes);
-        }
+        let memory = definition::check(board, definition)?;
+        let regions = board.regions();
+        let mut cpu = match board.architecture {
+            Architecture::CortexM0 => Processor::CortexM0(CortexM0::new(&memory, &regions, mib)),
+            Architecture::CortexA53 => Processor::CortexA53(CortexA53::new(&memory, &regions, mib)),
+        };
+        let loaded = definition::load(board, definition, &memory, &mut cpu)?;
         let span = Span::new(definition.start, Grant::default());
-        let mut system = System::new(Bus::new(board, &definition.macs), span);
-        system.core.start(&mut cpu);
-        Ok(Machine {
-            board,
+        let core = Core::new(board.architecture, definition.start);
+        let system = System::new(core, Bus::new(board, definition), span);
+        let mut machine = Machine {
             definition_digest: definition.digest(),
+            loaded,
             cpu,
             system,
             now: definition.start,
             counters: Counters::default(),
             disturbance: None,
-        })
+        };
+        machine.start();
+        Ok(machine)
     }
 
     /// Applies an entry: feeds the inputs, then lets the guest run the grant.
     pub fn apply(&mut self, entry: &Entry) -> Outputs {
         self.system.begin(Span::new(self.now, entry.grant));
-        self.cpu.set_position(0);
+        self.cpu.engine_mut().set_position(0);
         for input in &entry.inputs {
             self.feed(input);
         }
@@ -167,9 +131,9 @@ impl Machine {
 
     /// What the guest is doing.
     pub fn activity(&self) -> Activity {
-        if self.system.core.lockup.is_some() {
+        if self.system.core.is_stopped() {
             Activity::Stopped
-        } else if self.system.core.sleeping {
+        } else if self.system.core.is_sleeping() {
             Activity::Idle {
                 next_timer: self.system.next_event(),
             }
@@ -178,9 +142,9 @@ impl Machine {
         }
     }
 
-    /// Why the CPU is [`Activity::Stopped`].
+    /// Why a Cortex-M is [`Activity::Stopped`].
     pub fn lockup(&self) -> Option<Lockup> {
-        self.system.core.lockup
+        self.system.core.lockup()
     }
 
     /// What people count.
@@ -190,7 +154,7 @@ impl Machine {
 
     /// HardFaults taken since the machine was switched on.
     pub fn hard_faults(&self) -> u64 {
-        self.system.core.hard_faults
+        self.system.core.hard_faults()
     }
 
     /// Shows every device access to `trace` from now on. It sees the machine, it cannot change it.
@@ -206,20 +170,20 @@ impl Machine {
     }
 
     fn feed(&mut self, input: &Input) {
-        let bus = &mut self.system.bus;
+        let (bus, memory) = (&mut self.system.bus, self.cpu.engine_mut());
         let taken = match input {
             Input::Frame { nic, bytes } if FRAME_BYTES.contains(&bytes.len()) => bus.accept(
-                Kind::Lan9118 { nic: *nic },
+                |kind| kind.nic() == Some(*nic),
                 DeviceInput::Frame(bytes),
                 self.now,
-                &mut self.cpu,
+                memory,
             ),
             Input::Frame { .. } => false,
             Input::Serial { port, bytes } => bus.accept(
-                Kind::Uart { port: *port },
+                |kind| kind.serial_port() == Some(*port),
                 DeviceInput::Serial(bytes),
                 self.now,
-                &mut self.cpu,
+                memory,
             ),
             Input::Reset => {
                 self.reset();
@@ -227,37 +191,33 @@ impl Machine {
             }
         };
         self.counters.inputs_dropped += u64::from(!taken);
-        self.system.core.nvic.set_levels(self.system.bus.lines());
+        self.system.core.set_lines(self.system.bus.lines());
     }
 
     /// Runs the entry to its end; returns the instructions executed.
     fn run(&mut self) -> u64 {
         let mut executed = 0;
         loop {
-            let position = self.cpu.position();
+            let position = self.cpu.engine().position();
             let end = self.system.span().end();
             let now = self.system.span().at(position);
-            self.system.run_events(now, &mut self.cpu);
-            let core = &mut self.system.core;
-            if core.reset_requested {
+            self.system.run_events(now, self.cpu.engine_mut());
+            if self.system.core.reset_requested() {
                 self.reset();
                 continue;
             }
-            if core.sleeping && core.nvic.preempting().is_some() {
-                core.sleeping = false;
-            }
+            self.system.core.wake();
             if position >= end {
                 return executed;
             }
-            if core.lockup.is_some() {
-                self.cpu.set_position(end);
-            } else if core.sleeping {
-                self.cpu.set_position(self.system.next_stop());
-            } else if let Some(exception) = core.nvic.takeable(CoreSystem::primask(&self.cpu)) {
-                self.system.core.enter(&mut self.cpu, exception);
-            } else {
+            if self.system.core.is_stopped() {
+                self.cpu.engine_mut().set_position(end);
+            } else if self.system.core.is_sleeping() {
+                let next = self.system.next_stop();
+                self.cpu.engine_mut().set_position(next);
+            } else if !self.system.core.take_exception(&mut self.cpu) {
                 self.execute();
-                executed += self.cpu.position() - position;
+                executed += self.cpu.engine().position() - position;
             }
         }
     }
@@ -265,29 +225,30 @@ impl Machine {
     /// Lets the CPU execute until something needs the machine, and does that.
     fn execute(&mut self) {
         self.disturb_now();
-        self.system.arm(&mut self.cpu);
+        self.system.arm(self.cpu.engine_mut());
         let stop = self.cpu.run(&mut self.system);
-        let core = &mut self.system.core;
-        match stop {
-            Stop::Boundary => {}
-            Stop::Waiting => core.sleeping = true,
-            Stop::SupervisorCall => core.supervisor_call(&mut self.cpu),
-            Stop::ExceptionReturn(value) => core.leave(&mut self.cpu, value),
-            Stop::Fault => core.fault(&mut self.cpu),
-            Stop::BusFault => {
-                self.counters.bus_faults += 1;
-                core.fault(&mut self.cpu);
-            }
-        }
+        self.counters.bus_faults += u64::from(stop == Stop::BusFault);
+        self.system.core.handle(&mut self.cpu, stop);
     }
 
     /// The board's reset line: devices and core start again, memory keeps what it holds, time goes on.
     fn reset(&mut self) {
         self.counters.resets += 1;
         self.system.bus.reset();
-        self.system.core.nvic.set_levels(self.system.bus.lines());
         self.system.core.reset();
-        self.system.core.start(&mut self.cpu);
+        self.system.core.set_lines(self.system.bus.lines());
+        self.start();
+    }
+
+    /// The CPU's first step after power on or reset.
+    fn start(&mut self) {
+        match (&mut self.cpu, &mut self.system.core) {
+            (Processor::CortexM0(cpu), Core::CortexM(core)) => core.start(cpu),
+            (Processor::CortexA53(cpu), Core::Arm64(_)) => {
+                arm64::start(cpu, self.loaded.as_ref().expect("the board boots only Linux"));
+            }
+            _ => unreachable!("processor and core were made from one board"),
+        }
     }
 
     fn disturb_now(&mut self) {
@@ -301,20 +262,12 @@ impl Machine {
         random ^= random >> 27;
         disturbance.seed = random;
         let random = random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
-        self.system.stop_at = self.cpu.position() + 1 + random % disturbance.stop_every;
+        self.system.stop_at = self.cpu.engine().position() + 1 + random % disturbance.stop_every;
         if disturbance.flush && random % 7 == 0 {
-            self.cpu.flush_translations();
+            self.cpu.engine_mut().flush_translations();
         }
         if disturbance.flush && random % 5 == 0 {
-            self.cpu.flush_tlb();
+            self.cpu.engine_mut().flush_tlb();
         }
-    }
-}
-
-impl Definition {
-    /// BLAKE3 over everything in it: what must be equal on every node.
-    pub fn digest(&self) -> [u8; 32] {
-        let bytes = postcard::to_stdvec(&(&self.board, &self.firmware, &self.macs, self.start));
-        blake3::hash(&bytes.expect("a definition is plain data: postcard cannot refuse it")).into()
     }
 }

@@ -6,10 +6,22 @@
 //! that has not run yet is filled directly.
 #![allow(unsafe_code)]
 
+use std::fs::File;
+use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;
 
 /// Unit in which memory is saved, digested and mapped.
 pub const PAGE_BYTES: usize = 4096;
+
+const PAGEMAP_ENTRY_BYTES: usize = 8;
+const PAGEMAP_PRESENT: u64 = 1 << 63;
+const PAGEMAP_SWAPPED: u64 = 1 << 62;
+
+/// Is the page all zero?
+pub fn is_zero(page: &[u8]) -> bool {
+    // In words: the compiler makes vector instructions of it.
+    page.as_chunks::<32>().0.iter().all(|chunk| *chunk == [0; 32])
+}
 
 /// One block of guest memory.
 #[derive(Debug)]
@@ -62,6 +74,40 @@ impl Ram {
         unsafe { std::slice::from_raw_parts_mut(self.pages.as_ptr(), self.length) }
     }
 
+    /// The pages that hold something: their numbers and contents, ascending.
+    ///
+    /// Most of a large memory was never touched, and reading it costs a page fault each. The host knows which pages it
+    /// has; where it does not tell, all are read. What comes out is the same.
+    pub fn nonzero_pages(&self) -> impl Iterator<Item = (usize, &[u8])> {
+        let touched = self.touched();
+        let may_hold = move |number: usize| touched.as_ref().is_none_or(|touched| touched[number]);
+        self.bytes()
+            .chunks_exact(PAGE_BYTES)
+            .enumerate()
+            .filter(move |&(number, page)| may_hold(number) && !is_zero(page))
+    }
+
+    /// Which pages the host has, in memory or swapped out (Linux' Documentation/admin-guide/mm/pagemap.rst): the others
+    /// are zero.
+    fn touched(&self) -> Option<Vec<bool>> {
+        // SAFETY: a question.
+        if unsafe { libc::sysconf(libc::_SC_PAGESIZE) } != PAGE_BYTES as i64 {
+            return None;
+        }
+        let mut entries = vec![0; self.length / PAGE_BYTES * PAGEMAP_ENTRY_BYTES];
+        let first = self.pages.as_ptr() as usize / PAGE_BYTES;
+        let pagemap = File::open("/proc/self/pagemap").ok()?;
+        pagemap
+            .read_exact_at(&mut entries, (first * PAGEMAP_ENTRY_BYTES) as u64)
+            .ok()?;
+        let entries = entries.as_chunks::<PAGEMAP_ENTRY_BYTES>().0.iter();
+        Some(
+            entries
+                .map(|entry| u64::from_ne_bytes(*entry) & (PAGEMAP_PRESENT | PAGEMAP_SWAPPED) != 0)
+                .collect(),
+        )
+    }
+
     /// Where it is, for the engine.
     pub fn as_ptr(&self) -> *mut u8 {
         self.pages.as_ptr()
@@ -73,5 +119,35 @@ impl Drop for Ram {
         // SAFETY: `new` mapped exactly this, and nobody uses it after the owner is gone: the CPU closes its engine first.
         let result = unsafe { libc::munmap(self.pages.as_ptr().cast(), self.length) };
         assert_eq!(result, 0, "unmapping what new() mapped");
+    }
+}
+
+#[cfg(test)]
+mod test {
+    use super::*;
+
+    #[test]
+    fn pages_that_hold_something_are_found() {
+        let mut ram = Ram::new(64 * PAGE_BYTES);
+        assert_eq!(ram.nonzero_pages().count(), 0);
+        let bytes = ram.bytes_mut();
+        (bytes[3 * PAGE_BYTES + 7], bytes[63 * PAGE_BYTES]) = (1, 2);
+        bytes[5 * PAGE_BYTES] = 0; // touched, but zero
+        let found: Vec<_> = ram
+            .nonzero_pages()
+            .map(|(number, page)| (number, page[7] + page[0]))
+            .collect();
+        assert_eq!(found, [(3, 1), (63, 2)]);
+    }
+
+    #[test]
+    fn the_host_tells_of_every_page_it_has() {
+        let mut ram = Ram::new(64 * PAGE_BYTES);
+        ram.bytes_mut()[9 * PAGE_BYTES] = 1;
+        // Where the host tells nothing, there is nothing to check.
+        if let Some(touched) = ram.touched() {
+            assert_eq!(touched.len(), 64);
+            assert!(touched[9]);
+        }
     }
 }

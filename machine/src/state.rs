@@ -5,29 +5,35 @@
 //!  8  4  version, little endian (as all numbers here)
 //! 12 32  identity of the CPU engine
 //! 44  8  length of the body
-//! 52 32  BLAKE3 of the body, which is also the machine's digest
-//! 84  .  body:  4  length of the description
+//! 52  8  length of the disks
+//! 60 32  BLAKE3 of the body, which is also the machine's digest
+//! 92  .  body:  4  length of the description
 //!               .  description: postcard of `Description`
-//!               .  pages, ascending, none all zero:  4 address, 4096 contents
+//!               .  pages, ascending, none all zero:  8 address, 4096 contents
+//!     .  disks, of each device that has one:  8 length   what `Overlay::save` writes
 //! ```
+//!
+//! The disks are outside of the body, so that a digest reads none of them: the state of a device with a disk has the
+//! disk's digest.
 //!
 //! Only memory the guest may write is in it; flash follows from the definition, whose digest is in the description.
 
-use crate::cortexm::CoreSystem;
-use crate::cpu::unicorn::{ENGINE_ID, MemoryBlock};
-use crate::cpu::{Cpu, MProfile, Register, SAVED_REGISTERS};
+use crate::core::Core;
+use crate::cpu::{ENGINE_ID, MProfile, MemoryBlock, Processor, Register};
+use crate::definition::DefinitionError;
 use crate::devices::DeviceStateError;
-use crate::machine::{Counters, DefinitionError, Machine};
-use crate::ram::PAGE_BYTES;
+use crate::disk::DiskError;
+use crate::machine::{Counters, Machine};
+use crate::ram::{PAGE_BYTES, is_zero};
 use crate::time::TIME_MAX;
 use crate::{AgreedTime, Definition, Digest, State};
 use serde::{Deserialize, Serialize};
 
 const MAGIC: [u8; 8] = *b"QUORATEM";
 /// Version of this layout and of everything in the description.
-pub const STATE_VERSION: u32 = 1;
-const HEADER_BYTES: usize = 84;
-const PAGE_RECORD_BYTES: usize = 4 + PAGE_BYTES;
+pub const STATE_VERSION: u32 = 2;
+const HEADER_BYTES: usize = 92;
+const PAGE_RECORD_BYTES: usize = 8 + PAGE_BYTES;
 /// xPSR's exception number.
 const XPSR_EXCEPTION: u32 = 0x3f;
 
@@ -37,8 +43,8 @@ struct Description {
     definition: [u8; 32],
     now: AgreedTime,
     counters: Counters,
-    registers: [u32; SAVED_REGISTERS.len()],
-    core: CoreSystem,
+    registers: Vec<u64>,
+    core: Core,
     devices: Vec<Vec<u8>>,
 }
 
@@ -67,7 +73,7 @@ pub enum StateError {
         found: String,
     },
     /// Cut off, or something is appended.
-    #[error("the body has {found} bytes, the header says {expected}")]
+    #[error("body and disks have {found} bytes, the header says {expected}")]
     Length {
         /// What is there.
         found: usize,
@@ -86,6 +92,14 @@ pub enum StateError {
     /// Saved from a machine of another definition.
     #[error("saved from a machine of another definition")]
     OtherDefinition,
+    /// A disk refused its part.
+    #[error("{device}: {error}")]
+    Disk {
+        /// The device the disk is behind.
+        device: &'static str,
+        /// Why.
+        error: DiskError,
+    },
     /// A device refused its part.
     #[error("{device}: {error}")]
     Device {
@@ -110,22 +124,28 @@ impl Machine {
     /// The machine between two entries.
     pub fn save(&mut self) -> State {
         // A restored machine starts without cached address translations; so does the one that goes on.
-        self.cpu.flush_tlb();
+        self.cpu.engine_mut().flush_tlb();
         let mut bytes = vec![0; HEADER_BYTES];
         self.write_body(&mut |part| bytes.extend_from_slice(part));
         let length = (bytes.len() - HEADER_BYTES) as u64;
         let digest = blake3::hash(&bytes[HEADER_BYTES..]);
+        for disk in self.system.bus.disks() {
+            bytes.extend_from_slice(&disk.saved_bytes().to_le_bytes());
+            disk.save(&mut |part| bytes.extend_from_slice(part));
+        }
+        let disks = (bytes.len() - HEADER_BYTES) as u64 - length;
         bytes[..8].copy_from_slice(&MAGIC);
         bytes[8..12].copy_from_slice(&STATE_VERSION.to_le_bytes());
         bytes[12..44].copy_from_slice(&engine_identity());
         bytes[44..52].copy_from_slice(&length.to_le_bytes());
-        bytes[52..84].copy_from_slice(digest.as_bytes());
+        bytes[52..60].copy_from_slice(&disks.to_le_bytes());
+        bytes[60..92].copy_from_slice(digest.as_bytes());
         State(bytes)
     }
 
     /// The machine that [`Machine::save`] described. `state` may be anything: it is checked.
     pub fn restore(definition: &Definition, state: &State) -> Result<Self, StateError> {
-        let body = checked_body(&state.0)?;
+        let (body, disks) = checked_parts(&state.0)?;
         let (description, pages) = split_body(body)?;
         let mut machine = Machine::new(definition)?;
         if description.definition != machine.definition_digest {
@@ -142,14 +162,17 @@ impl Machine {
             )));
         }
         machine.load_pages(pages)?;
+        machine.load_disks(disks)?;
         machine
             .system
             .bus
             .restore(&description.devices)
             .map_err(|(device, error)| StateError::Device { device, error })?;
-        machine.load_core(description.core, &description.registers)?;
         machine.now = description.now;
+        machine.load_core(description.core, &description.registers)?;
         machine.counters = description.counters;
+        // As the saved one did.
+        machine.cpu.engine_mut().flush_tlb();
         Ok(machine)
     }
 
@@ -158,45 +181,41 @@ impl Machine {
             definition: self.definition_digest,
             now: self.now,
             counters: self.counters,
-            registers: SAVED_REGISTERS.map(|register| self.cpu.register(register)),
+            registers: self.cpu.save_registers(),
             core: self.system.core.clone(),
             devices: self.system.bus.save(),
         };
         let description = postcard::to_stdvec(&description).expect("plain data: postcard cannot refuse it");
         write(&(description.len() as u32).to_le_bytes());
         write(&description);
-        for (index, block) in self.board.memory.iter().enumerate().filter(|(_, block)| block.writable) {
-            for (number, page) in self.cpu.memory(index).chunks_exact(PAGE_BYTES).enumerate() {
-                if !is_zero(page) {
-                    write(&(block.base + (number * PAGE_BYTES) as u32).to_le_bytes());
-                    write(page);
-                }
+        let engine = self.cpu.engine();
+        for (index, block) in engine.blocks().enumerate().filter(|(_, block)| block.writable) {
+            for (number, page) in engine.nonzero_pages(index) {
+                write(&(block.base + (number * PAGE_BYTES) as u64).to_le_bytes());
+                write(page);
             }
         }
-    }
-
-    fn writable_blocks(&self) -> impl Iterator<Item = (usize, &'static MemoryBlock)> + use<> {
-        self.board.memory.iter().enumerate().filter(|(_, block)| block.writable)
     }
 
     /// `pages` is a whole number of records.
     fn load_pages(&mut self, pages: &[u8]) -> Result<(), StateError> {
         // What the firmware put into RAM at power on is not necessarily there any more. Only pages that hold something
         // are touched: the others then stay untouched, and cost neither memory nor time.
-        for (index, _) in self.writable_blocks() {
-            for page in self.cpu.memory_mut(index).chunks_exact_mut(PAGE_BYTES) {
-                if !is_zero(page) {
-                    page.fill(0);
-                }
+        let engine = self.cpu.engine_mut();
+        let blocks: Vec<MemoryBlock> = engine.blocks().copied().collect();
+        for index in (0..blocks.len()).filter(|&index| blocks[index].writable) {
+            let filled: Vec<usize> = engine.nonzero_pages(index).map(|(number, _)| number).collect();
+            for number in filled {
+                engine.memory_mut(index)[number * PAGE_BYTES..][..PAGE_BYTES].fill(0);
             }
         }
         let mut previous = None;
         for record in pages.chunks_exact(PAGE_RECORD_BYTES) {
-            let (address, page) = record.split_first_chunk::<4>().expect("a record is longer");
-            let address = u32::from_le_bytes(*address);
-            let place = self.board.memory.iter().enumerate().find_map(|(index, block)| {
+            let (address, page) = record.split_first_chunk::<8>().expect("a record is longer");
+            let address = u64::from_le_bytes(*address);
+            let place = blocks.iter().enumerate().find_map(|(index, block)| {
                 let offset = address.checked_sub(block.base)?;
-                let inside = block.writable && offset < block.bytes && (offset as usize).is_multiple_of(PAGE_BYTES);
+                let inside = block.writable && offset < block.bytes && offset.is_multiple_of(PAGE_BYTES as u64);
                 inside.then_some((index, offset as usize))
             });
             let Some((index, offset)) = place else {
@@ -207,44 +226,52 @@ impl Machine {
                     "the page at {address:#010x} is out of order or zero"
                 )));
             }
-            self.cpu.memory_mut(index)[offset..offset + PAGE_BYTES].copy_from_slice(page);
+            engine.memory_mut(index)[offset..offset + PAGE_BYTES].copy_from_slice(page);
             previous = Some(address);
         }
         Ok(())
     }
 
-    /// The devices are restored already.
-    fn load_core(&mut self, core: CoreSystem, registers: &[u32; SAVED_REGISTERS.len()]) -> Result<(), StateError> {
-        if !core.nvic.is_sound() || core.reset_requested {
-            return Err(StateError::Impossible(
-                "an interrupt controller that contradicts itself".into(),
-            ));
+    fn load_disks(&mut self, mut saved: &[u8]) -> Result<(), StateError> {
+        let malformed = || StateError::Malformed("a disk is cut off".into());
+        for (device, disk) in self.system.bus.disks_mut() {
+            let (length, rest) = saved.split_first_chunk::<8>().ok_or_else(malformed)?;
+            let length = usize::try_from(u64::from_le_bytes(*length)).map_err(|_| malformed())?;
+            let (overlay, rest) = rest.split_at_checked(length).ok_or_else(malformed)?;
+            disk.restore(overlay)
+                .map_err(|error| StateError::Disk { device, error })?;
+            saved = rest;
         }
-        let (levels, lines) = (core.nvic.levels(), self.system.bus.lines());
-        if levels != lines {
-            return Err(StateError::Impossible(format!(
-                "interrupt lines {levels:#x} where devices drive {lines:#x}"
-            )));
+        if saved.is_empty() {
+            Ok(())
+        } else {
+            Err(StateError::Malformed("bytes after the disks".into()))
         }
-        for (register, value) in SAVED_REGISTERS.into_iter().zip(*registers) {
-            if register == Register::Xpsr && value & XPSR_EXCEPTION != u32::from(core.nvic.executing()) {
-                return Err(StateError::Impossible(format!(
-                    "xPSR {value:#010x} names another exception"
-                )));
-            }
-            self.cpu.set_register(register, value);
-        }
-        self.system.core = core;
-        Ok(())
+    }
+
+    /// The devices are restored already, and so is the time.
+    fn load_core(&mut self, saved: Core, registers: &[u64]) -> Result<(), StateError> {
+        let impossible = |what: String| StateError::Impossible(what);
+        self.cpu.restore_registers(registers).map_err(impossible)?;
+        let executing = match &self.cpu {
+            Processor::CortexM0(cpu) => cpu.register(Register::Xpsr) & XPSR_EXCEPTION,
+            Processor::CortexA53(_) => 0,
+        };
+        let lines = self.system.bus.lines();
+        self.system
+            .core
+            .restore(saved, lines, executing, self.now)
+            .map_err(impossible)
     }
 }
 
-fn checked_body(bytes: &[u8]) -> Result<&[u8], StateError> {
+/// Body and disks; the body is what was saved.
+fn checked_parts(bytes: &[u8]) -> Result<(&[u8], &[u8]), StateError> {
     let length = bytes.len();
     if length < HEADER_BYTES || bytes[..8] != MAGIC {
         return Err(StateError::NotAState { length });
     }
-    let (header, body) = bytes.split_at(HEADER_BYTES);
+    let (header, rest) = bytes.split_at(HEADER_BYTES);
     let version = u32::from_le_bytes(header[8..12].try_into().expect("four bytes"));
     if version != STATE_VERSION {
         return Err(StateError::Version { found: version });
@@ -253,17 +280,19 @@ fn checked_body(bytes: &[u8]) -> Result<&[u8], StateError> {
         let found = header[12..44].iter().map(|byte| format!("{byte:02x}")).collect();
         return Err(StateError::Engine { found });
     }
-    let expected = u64::from_le_bytes(header[44..52].try_into().expect("eight bytes"));
-    if expected != body.len() as u64 {
+    let [body, disks] = [44, 52].map(|at| u64::from_le_bytes(header[at..at + 8].try_into().expect("eight bytes")));
+    let expected = body.saturating_add(disks);
+    if expected != rest.len() as u64 {
         return Err(StateError::Length {
-            found: body.len(),
+            found: rest.len(),
             expected,
         });
     }
-    if header[52..84] != *blake3::hash(body).as_bytes() {
+    let (body, disks) = rest.split_at(body as usize);
+    if header[60..92] != *blake3::hash(body).as_bytes() {
         return Err(StateError::Checksum);
     }
-    Ok(body)
+    Ok((body, disks))
 }
 
 fn split_body(body: &[u8]) -> Result<(Description, &[u8]), StateError> {
@@ -294,9 +323,4 @@ fn engine_identity() -> [u8; 32] {
             .expect("hexadecimal digits") as u8
     };
     std::array::from_fn(|index| digit(2 * index) << 4 | digit(2 * index + 1))
-}
-
-fn is_zero(page: &[u8]) -> bool {
-    // In words: the compiler makes vector instructions of it.
-    page.as_chunks::<32>().0.iter().all(|chunk| *chunk == [0; 32])
 }

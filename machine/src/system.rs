@@ -6,20 +6,17 @@
 
 use crate::AgreedTime;
 use crate::bus::{Access, Bus, Operation};
-use crate::cortexm::CoreSystem;
-use crate::cpu::{Control, Environment, GuestMemory};
+use crate::core::Core;
+use crate::cpu::{Control, Environment, GuestMemory, TimerRegister};
 use crate::time::Span;
 
 /// Sees every device access.
 pub type Trace = Box<dyn FnMut(&Access) + Send>;
 
-/// What the core's own registers are called in a trace.
-const SCS_NAME: &str = "scs";
-
 /// The machine besides CPU and memory.
 pub struct System {
     /// The core's interrupt controller, timer and control registers.
-    pub core: CoreSystem,
+    pub core: Core,
     /// The board's devices.
     pub bus: Bus,
     span: Span,
@@ -41,13 +38,12 @@ struct Armed {
 
 impl System {
     /// A core and devices after power on.
-    pub fn new(bus: Bus, span: Span) -> Self {
+    pub fn new(mut core: Core, bus: Bus, span: Span) -> Self {
         let armed = Armed {
             limit: u64::MAX,
             pending: None,
         };
-        let mut core = CoreSystem::new();
-        core.nvic.set_levels(bus.lines());
+        core.set_lines(bus.lines());
         System {
             core,
             bus,
@@ -72,14 +68,14 @@ impl System {
 
     /// Lets timers and devices do what is due at `now`.
     pub fn run_events(&mut self, now: AgreedTime, memory: &mut dyn GuestMemory) {
-        self.core.run_systick(now);
+        self.core.run_timers(now);
         self.bus.run_events(now, memory);
-        self.core.nvic.set_levels(self.bus.lines());
+        self.core.set_lines(self.bus.lines());
     }
 
     /// When the next timer fires.
     pub fn next_event(&self) -> Option<AgreedTime> {
-        [self.core.systick.next_event(), self.bus.next_event()]
+        [self.core.next_event(), self.bus.next_event()]
             .into_iter()
             .flatten()
             .min()
@@ -105,25 +101,24 @@ impl System {
     fn wanted(&mut self) -> Armed {
         Armed {
             limit: self.next_stop().min(self.stop_at),
-            pending: self.core.nvic.preempting_priority(),
+            pending: self.core.pending(),
         }
     }
 
-    /// The one way of the guest to any register: `region` is a device's place in the board's table, or the core's own
-    /// registers after them.
+    /// The one way of the guest to any register: `region` is a device's place in the board's table, or one of the core's
+    /// own after them.
     fn access(&mut self, control: &mut dyn Control, region: usize, operation: Operation, offset: u32, size: u8) -> u32 {
         let at = self.span.at(control.position());
-        let own = region == self.bus.count();
-        let data = match operation {
-            _ if !own => self.bus.access(region, operation, offset, size, at, control),
-            Operation::Read => self.core.read(offset, size, at),
-            Operation::Write(value) => {
-                self.core.write(offset, size, value, at);
-                value
-            }
+        let own = region.checked_sub(self.bus.count());
+        let data = match own {
+            None => self.bus.access(region, operation, offset, size, at, control),
+            Some(region) => self.core.access(region, operation, offset, size, at),
         };
         if let Some(trace) = &mut self.trace {
-            let resource = if own { SCS_NAME } else { self.bus.name(region) };
+            let resource = match own {
+                None => self.bus.name(region),
+                Some(region) => self.core.name(region),
+            };
             trace(&Access {
                 resource,
                 offset,
@@ -133,10 +128,25 @@ impl System {
                 at,
             });
         }
-        self.core.nvic.set_levels(self.bus.lines());
-        if self.core.reset_requested {
+        self.core.set_lines(self.bus.lines());
+        if self.core.reset_requested() {
             control.abandon();
         }
+        self.arm_again(control);
+        data
+    }
+
+    fn access_timer(&mut self, control: &mut dyn Control, register: TimerRegister, write: Option<u64>) -> u64 {
+        let at = self.span.at(control.position());
+        let data = self.core.access_timer(register, write, at);
+        if write.is_some() {
+            self.arm_again(control);
+        }
+        data
+    }
+
+    /// Tells the CPU what has changed.
+    fn arm_again(&mut self, control: &mut dyn Control) {
         let wanted = self.wanted();
         if wanted.limit != self.armed.limit {
             control.set_limit(wanted.limit);
@@ -145,7 +155,6 @@ impl System {
             control.set_pending(wanted.pending);
         }
         self.armed = wanted;
-        data
     }
 }
 
@@ -156,5 +165,13 @@ impl Environment for System {
 
     fn store(&mut self, control: &mut dyn Control, region: usize, offset: u32, size: u8, value: u32) {
         self.access(control, region, Operation::Write(value), offset, size);
+    }
+
+    fn load_timer(&mut self, control: &mut dyn Control, register: TimerRegister) -> u64 {
+        self.access_timer(control, register, None)
+    }
+
+    fn store_timer(&mut self, control: &mut dyn Control, register: TimerRegister, value: u64) {
+        self.access_timer(control, register, Some(value));
     }
 }

@@ -6,7 +6,7 @@
 mod support;
 
 use machine::{
-    AgreedTime, Definition, Digest, Disturbance, Entry, Grant, Input, Machine, Outputs, State, StateError, Ticks,
+    AgreedTime, Boot, Definition, Digest, Disturbance, Entry, Grant, Input, Machine, Outputs, State, StateError, Ticks,
 };
 use proptest::prelude::*;
 use support::program;
@@ -213,13 +213,16 @@ fn states_of_other_machines_are_refused() {
     ));
 }
 
+/// Where the body begins.
+const HEADER: usize = 92;
+
 /// Damage after the checksum was made again: what somebody who means it would send.
 fn forged(state: &State, place: usize, value: u8) -> State {
     let mut bytes = state.0.clone();
-    let place = 84 + place % (bytes.len() - 84);
+    let place = HEADER + place % (bytes.len() - HEADER);
     bytes[place] ^= value;
-    let checksum = blake3::hash(&bytes[84..]);
-    bytes[52..84].copy_from_slice(checksum.as_bytes());
+    let checksum = blake3::hash(&bytes[HEADER..]);
+    bytes[60..92].copy_from_slice(checksum.as_bytes());
     State(bytes)
 }
 
@@ -229,7 +232,7 @@ fn hostile_states_are_errors_or_machines_that_run() {
     let mut machine = Machine::new(&definition).unwrap();
     replay(&mut machine, &entries()[..20]);
     let state = machine.save();
-    let description = u32::from_le_bytes(state.0[84..88].try_into().unwrap()) as usize;
+    let description = u32::from_le_bytes(state.0[HEADER..HEADER + 4].try_into().unwrap()) as usize;
     proptest!(ProptestConfig::with_cases(400), |(bytes in proptest::collection::vec(any::<u8>(), 0..300))| {
         prop_assert!(Machine::restore(&definition, &State(bytes)).is_err());
     });
@@ -242,10 +245,10 @@ fn hostile_states_are_errors_or_machines_that_run() {
     proptest!(ProptestConfig::with_cases(400), |(place in 0..description + 8, value in 1u8.., cut in any::<bool>())| {
         let mut state = forged(&state, place, value);
         if cut {
-            state.0.truncate(84 + place);
-            let (length, checksum) = ((state.0.len() - 84) as u64, blake3::hash(&state.0[84..]));
+            state.0.truncate(HEADER + place);
+            let (length, checksum) = ((state.0.len() - HEADER) as u64, blake3::hash(&state.0[HEADER..]));
             state.0[44..52].copy_from_slice(&length.to_le_bytes());
-            state.0[52..84].copy_from_slice(checksum.as_bytes());
+            state.0[60..92].copy_from_slice(checksum.as_bytes());
         }
         if let Ok(mut machine) = Machine::restore(&definition, &state) {
             support::run(&mut machine, 100_000);
@@ -257,8 +260,11 @@ fn hostile_states_are_errors_or_machines_that_run() {
 fn definitions_that_make_no_machine_say_why() {
     let good = Definition {
         board: "mps2-an385".into(),
-        firmware: vec![],
+        boot: Boot::Firmware(vec![]),
+        ram_bytes: 0,
         macs: vec![[0; 6]],
+        disks: vec![],
+        seed: [0; 32],
         start: AgreedTime(0),
     };
     let error = |definition: Definition| Machine::new(&definition).err().unwrap().to_string();
@@ -274,7 +280,7 @@ fn definitions_that_make_no_machine_say_why() {
             macs: vec![],
             ..good.clone()
         })
-        .contains("1 network cards")
+        .contains("1 to 1 network cards")
     );
     assert!(
         error(Definition {
@@ -290,12 +296,12 @@ fn definitions_that_make_no_machine_say_why() {
 fn damaged_firmware_is_refused_or_runs() {
     let Some(definition) = program("probe") else { return };
     proptest!(ProptestConfig::with_cases(300), |(place in 0usize..512, value in 1u8.., length in any::<u16>())| {
-        let mut firmware = definition.firmware.clone();
+        let Boot::Firmware(mut firmware) = definition.boot.clone() else { unreachable!() };
         firmware[place] ^= value;
         if length % 4 == 0 {
             firmware.truncate(usize::from(length));
         }
-        if let Ok(mut machine) = Machine::new(&Definition { firmware, ..definition.clone() }) {
+        if let Ok(mut machine) = Machine::new(&Definition { boot: Boot::Firmware(firmware), ..definition.clone() }) {
             support::run(&mut machine, 10_000);
         }
     });

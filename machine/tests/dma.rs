@@ -2,8 +2,10 @@
 
 #![allow(clippy::unwrap_used)] // also in the helpers of tests
 
-use machine::cpu::unicorn::{CortexM0, MemoryBlock, Region};
-use machine::cpu::{Control, Cpu, Environment, GuestMemory, MProfile, NoMemory, Register, Stop};
+use machine::cpu::cortex_m0::CortexM0;
+use machine::cpu::{
+    Control, Environment, GuestMemory, MProfile, MemoryBlock, NoMemory, Region, Register, Stop, TimerRegister,
+};
 
 const FLASH: u32 = 0;
 const RAM: u32 = 0x2000_0000;
@@ -28,20 +30,28 @@ impl Environment for Writer {
         control.read_memory(u64::from(REPLACED), &mut read).unwrap();
         assert_eq!(read, movs);
     }
+
+    fn load_timer(&mut self, _: &mut dyn Control, _: TimerRegister) -> u64 {
+        unreachable!("a Cortex-M0 has none")
+    }
+
+    fn store_timer(&mut self, _: &mut dyn Control, _: TimerRegister, _: u64) {
+        unreachable!("a Cortex-M0 has none")
+    }
 }
 
 fn cpu() -> CortexM0 {
     let block = |base, writable| MemoryBlock {
-        base,
+        base: u64::from(base),
         bytes: 0x1000,
         writable,
     };
     let region = Region {
-        base: DEVICE,
+        base: u64::from(DEVICE),
         bytes: 0x1000,
     };
-    let mut cpu = CortexM0::new(&[block(FLASH, false), block(RAM, true)], &[region]);
-    cpu.set_limit(u64::MAX);
+    let mut cpu = CortexM0::new(&[block(FLASH, false), block(RAM, true)], &[region], None);
+    cpu.engine_mut().set_limit(u64::MAX);
     cpu
 }
 

@@ -120,7 +120,10 @@ impl Ours {
     fn start(firmware: &str) -> Ours {
         let definition = Definition {
             board: "mps2-an385".to_owned(),
-            firmware: std::fs::read(firmware).unwrap(),
+            boot: machine::Boot::Firmware(std::fs::read(firmware).unwrap()),
+            ram_bytes: 0,
+            disks: vec![],
+            seed: [0; 32],
             macs: vec![STATION],
             start: AgreedTime(0),
         };

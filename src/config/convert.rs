@@ -28,8 +28,11 @@ impl Cluster {
     pub fn definition(&self, firmware: Vec<u8>, start: machine::AgreedTime) -> machine::Definition {
         machine::Definition {
             board: self.guest.board.clone(),
-            firmware,
+            boot: machine::Boot::Firmware(firmware),
+            ram_bytes: 0,
             macs: vec![self.guest.mac.0],
+            disks: Vec::new(),
+            seed: [0; 32],
             start,
         }
     }

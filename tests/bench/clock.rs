@@ -5,7 +5,7 @@
 
 use std::time::{Duration, Instant};
 
-use machine::{AgreedTime, Definition, Entry, Grant, Input, Machine, Ticks};
+use machine::{AgreedTime, Boot, Definition, Entry, Grant, Input, Machine, Ticks};
 use quorate::admin::Client;
 
 use crate::lab::{Lab, Setup, StoreKind, firmware};
@@ -92,8 +92,11 @@ fn beside_ticks_per_s() -> f64 {
 fn local_ticks_per_s(time: Duration) -> f64 {
     let definition = Definition {
         board: "mps2-an385".into(),
-        firmware: std::fs::read(firmware()).expect("the firmware was built"),
+        boot: Boot::Firmware(std::fs::read(firmware()).expect("the firmware was built")),
+        ram_bytes: 0,
         macs: vec![[2, 0, 0, 0, 0, 1]],
+        disks: vec![],
+        seed: [0; 32],
         start: AgreedTime(0),
     };
     let mut machine = Machine::new(&definition).expect("the firmware fits the board");

@@ -1,14 +1,15 @@
 //! An ARM MPS2 board with the FPGA image AN385 (ARM DAI 0385), with a Cortex-M0 in place of its M3: the same firmware
 //! runs on QEMU's `-M mps2-an385`, which is the reference for everything here.
 
-use super::{Board, Kind, Placement, Wire};
-use crate::cpu::unicorn::MemoryBlock;
+use super::{Architecture, Board, Kind, Placement, Wire};
+use crate::cpu::MemoryBlock;
 use crate::devices::lan9118::Lan9118;
 use crate::devices::uart::Uart;
 
 /// The table.
 pub const BOARD: Board = Board {
     name: "mps2-an385",
+    architecture: Architecture::CortexM0,
     memory: &[
         // Code memory. RAM on the board, flash for our guests: a write through a null pointer is better a fault.
         MemoryBlock {
@@ -22,6 +23,9 @@ pub const BOARD: Board = Board {
             writable: true,
         },
     ],
+    ram_bytes: (4 << 20)..=(4 << 20),
+    nics: 1..=1,
+    disks_max: 0,
     devices: &[
         zero("timers", 0x4000_0000, 0x4000),
         Placement {
@@ -67,7 +71,7 @@ pub const BOARD: Board = Board {
     ],
 };
 
-const fn zero(name: &'static str, base: u32, bytes: u32) -> Placement {
+const fn zero(name: &'static str, base: u64, bytes: u64) -> Placement {
     Placement {
         name,
         base,

@@ -4,16 +4,8 @@
 //! The board says what there is, as a list of [`DtDevice`]; CPU, PSCI, timer and clock are the same on every board of
 //! ours. Equal input gives equal bytes.
 
+pub use crate::cpu::Region;
 use vm_fdt::{Error, FdtWriter};
-
-/// A range of addresses.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Region {
-    /// First address.
-    pub base: u64,
-    /// Length.
-    pub bytes: u64,
-}
 
 /// A device to describe. `spi` is its interrupt line: SPI n is interrupt 32 + n.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -1,7 +1,7 @@
 //! An ELF firmware: the loadable segments of an ELF file, at their physical (load) addresses, as a flash programmer
 //! or QEMU puts them there. Entry point and stack come from the vector table, not from the ELF header.
 
-use crate::cpu::unicorn::MemoryBlock;
+use crate::cpu::MemoryBlock;
 use object::LittleEndian;
 use object::elf;
 use object::read::elf::{FileHeader, ProgramHeader};
@@ -74,8 +74,8 @@ pub fn segments<'a>(firmware: &'a [u8], memory: &[MemoryBlock]) -> Result<Vec<Se
             .iter()
             .enumerate()
             .find_map(|(index, block)| {
-                let offset = address.checked_sub(block.base)?;
-                (offset.checked_add(length)? <= block.bytes).then_some((index, offset))
+                let offset = u64::from(address).checked_sub(block.base)?;
+                (offset.checked_add(u64::from(length))? <= block.bytes).then_some((index, offset))
             })
             .ok_or(FirmwareError::OutsideMemory { address, length })?;
         segments.push(Segment {

@@ -142,6 +142,20 @@ pub struct Loaded<'a> {
     pub device_tree: u64,
 }
 
+impl Loaded<'_> {
+    /// The same, with copies of what it borrows.
+    pub fn into_owned(self) -> Loaded<'static> {
+        let pieces = self.pieces.into_iter();
+        Loaded {
+            pieces: pieces
+                .map(|(address, bytes)| (address, Cow::Owned(bytes.into_owned())))
+                .collect(),
+            entry: self.entry,
+            device_tree: self.device_tree,
+        }
+    }
+}
+
 impl<'a> LinuxBoot<'a> {
     /// Checks the parts and finds a place for each.
     pub fn place(&self) -> Result<Loaded<'a>, LinuxError> {

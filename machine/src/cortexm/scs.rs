@@ -7,11 +7,13 @@ use super::CoreSystem;
 use super::nvic::{Exception, FIRST_IRQ, PENDSV, SVCALL, SYSTICK};
 use super::systick::CALIBRATION;
 use crate::AgreedTime;
+use crate::cpu::Region;
 
-/// Where it is.
-pub const BASE: u32 = 0xe000_e000;
-/// How long it is.
-pub const BYTES: u32 = 0x1000;
+/// Where it is on the bus.
+pub const REGIONS: [Region; 1] = [Region {
+    base: 0xe000_e000,
+    bytes: 0x1000,
+}];
 
 const SYST_CSR: u32 = 0x010;
 const SYST_RVR: u32 = 0x014;

@@ -1,15 +1,24 @@
 //! The CPU: what the machine asks of it, and what it meets while it runs.
 //!
-//! Here are the traits; [`unicorn`] implements them and holds all FFI of the crate. Guest memory belongs to the CPU, as
-//! the engine writes it. Interrupt controllers, timers and exception entry of an M-profile CPU do not live here but in
-//! [`crate::cortexm`]: the engine only executes instructions and says why it stopped.
+//! Here are the traits and what is common to all boards; `engine` and `hooks` hold all FFI of the crate; [`cortex_m0`] and
+//! [`cortex_a53`] are the two processors on it. Guest memory belongs to the CPU, as the engine writes it. Interrupt
+//! controllers and timers do not live here but in [`crate::cortexm`] and [`crate::arm64`]: the engine executes
+//! instructions and says why it stopped. It also takes the exceptions of an A-profile CPU; those of an M-profile CPU are
+//! the machine's.
 //!
 //! ```text
-//! Machine --run(environment)--> Cpu --load/store(control)--> Environment: devices, system control space
+//! Machine --run(environment)--> Processor --load/store(control)--> Environment: devices, interrupt controller, timers
 //!         <------ Stop --------
 //! ```
 
-pub mod unicorn;
+pub mod cortex_a53;
+pub mod cortex_m0;
+mod engine;
+mod hooks;
+
+use cortex_a53::CortexA53;
+use cortex_m0::CortexM0;
+pub use engine::{ENGINE_ID, Engine};
 
 /// A guest access to memory by the host failed: not all of it is there, or it is read-only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -56,6 +65,26 @@ fn range_inside(size: usize, address: u64, length: usize) -> Result<std::ops::Ra
     }
 }
 
+/// A block of guest memory on the bus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MemoryBlock {
+    /// First address; a multiple of the page size.
+    pub base: u64,
+    /// Length in bytes; a multiple of the page size.
+    pub bytes: u64,
+    /// The guest may write it.
+    pub writable: bool,
+}
+
+/// A block of device registers on the bus.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Region {
+    /// First address; a multiple of the page size.
+    pub base: u64,
+    /// Length in bytes; a multiple of the page size.
+    pub bytes: u64,
+}
+
 /// The part of a CPU that may be used while it runs, from inside [`Environment`]'s calls.
 pub trait Control: GuestMemory {
     /// Instructions executed (or skipped) in this entry so far. A translated block counts as a whole when it is
@@ -65,59 +94,120 @@ pub trait Control: GuestMemory {
     /// Stop before the first block entered at or after this position.
     fn set_limit(&mut self, position: u64);
 
-    /// An exception of this priority could preempt what runs, PRIMASK aside, or (`None`) none could: stop before the next
-    /// block that runs with it unmasked.
+    /// An interrupt of this priority is pending, or (`None`) none is. An M-profile CPU stops before the next block that
+    /// runs with the priority unmasked. An A-profile CPU has one line for all priorities, and takes the interrupt.
     fn set_pending(&mut self, priority: Option<u8>);
 
     /// Stop at once, in the middle of the access. What the CPU then holds is good for a reset only.
     fn abandon(&mut self);
 }
 
+/// A register of an A-profile CPU's generic timers, which count agreed time and are therefore the machine's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimerRegister {
+    /// CNTPCT_EL0 and CNTVCT_EL0: the count.
+    Count,
+    /// CNTP_CTL_EL0, CNTV_CTL_EL0.
+    Control(TimerName),
+    /// CNTP_CVAL_EL0, CNTV_CVAL_EL0: the count at which the timer fires.
+    Compare(TimerName),
+    /// CNTP_TVAL_EL0, CNTV_TVAL_EL0: the same, as a distance from now.
+    Value(TimerName),
+}
+
+/// One of the two generic timers the guest has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TimerName {
+    /// The EL1 physical timer.
+    Physical,
+    /// The virtual timer.
+    Virtual,
+}
+
 /// Where the guest's accesses outside of memory go.
 pub trait Environment {
-    /// Reads `size` bytes (1, 2 or 4) at `offset` inside the region `region` (index into the map the CPU was made with).
+    /// Reads `size` bytes (1, 2 or 4; longer accesses come as several) at `offset` inside the region `region` (index
+    /// into the map the CPU was made with).
     fn load(&mut self, control: &mut dyn Control, region: usize, offset: u32, size: u8) -> u32;
 
     /// Writes the low `size` bytes of `value`; otherwise as [`Environment::load`].
     fn store(&mut self, control: &mut dyn Control, region: usize, offset: u32, size: u8, value: u32);
+
+    /// Reads a timer's register (A-profile only).
+    fn load_timer(&mut self, control: &mut dyn Control, register: TimerRegister) -> u64;
+
+    /// Writes a timer's register (A-profile only).
+    fn store_timer(&mut self, control: &mut dyn Control, register: TimerRegister, value: u64);
 }
 
-/// Why [`Cpu::run`] returned.
+/// Why a run ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Stop {
-    /// The limit was reached, a pending exception became takeable, or the run was abandoned.
+    /// The limit was reached, a pending exception became takeable (M-profile), or the run was abandoned.
     Boundary,
     /// The guest waits for an interrupt; the program counter is past the instruction.
     Waiting,
-    /// A supervisor call; the program counter is past the instruction.
+    /// M-profile: a supervisor call; the program counter is past the instruction.
     SupervisorCall,
-    /// A branch to an exception-return value in handler mode: the value, with bit 0 unknown.
+    /// M-profile: a branch to an exception-return value in handler mode: the value, with bit 0 unknown.
     ExceptionReturn(u32),
-    /// The instruction at the program counter cannot be executed: undefined, unaligned or a breakpoint.
+    /// M-profile: the instruction at the program counter cannot be executed: undefined, unaligned or a breakpoint.
     Fault,
-    /// The instruction at the program counter accessed an address where nothing is, or wrote read-only memory.
+    /// M-profile: the instruction at the program counter accessed an address where nothing is, or wrote read-only memory.
     BusFault,
+    /// A-profile: a call to the firmware (HVC, SMC); the program counter is past the instruction.
+    FirmwareCall,
 }
 
-/// What any board needs from a CPU.
-pub trait Cpu: Control + Send {
+/// A processor of one of the kinds there are.
+pub enum Processor {
+    /// An M-profile processor.
+    CortexM0(CortexM0),
+    /// An A-profile processor.
+    CortexA53(CortexA53),
+}
+
+impl Processor {
     /// Runs until something needs the machine.
-    fn run(&mut self, environment: &mut dyn Environment) -> Stop;
+    pub fn run(&mut self, environment: &mut dyn Environment) -> Stop {
+        match self {
+            Processor::CortexM0(cpu) => cpu.run(environment),
+            Processor::CortexA53(cpu) => cpu.run(environment),
+        }
+    }
 
-    /// Sets the position, at the start of an entry or to skip idle time.
-    fn set_position(&mut self, position: u64);
+    /// What all kinds have: memory, the position, and the switches of [`Control`].
+    pub fn engine(&self) -> &Engine {
+        match self {
+            Processor::CortexM0(cpu) => cpu.engine(),
+            Processor::CortexA53(cpu) => cpu.engine(),
+        }
+    }
 
-    /// Contents of memory block `block` of the map.
-    fn memory(&self, block: usize) -> &[u8];
+    /// The same.
+    pub fn engine_mut(&mut self) -> &mut Engine {
+        match self {
+            Processor::CortexM0(cpu) => cpu.engine_mut(),
+            Processor::CortexA53(cpu) => cpu.engine_mut(),
+        }
+    }
 
-    /// The same, to fill it; only before the first run.
-    fn memory_mut(&mut self, block: usize) -> &mut [u8];
+    /// All registers, in an order that is part of the state's format.
+    pub fn save_registers(&self) -> Vec<u64> {
+        match self {
+            Processor::CortexM0(cpu) => cpu.save_registers(),
+            Processor::CortexA53(cpu) => cpu.save_registers(),
+        }
+    }
 
-    /// Forgets all translated code. Must never be seen in a digest; tests use it.
-    fn flush_translations(&mut self);
-
-    /// Forgets cached address translations, as a restored CPU has none.
-    fn flush_tlb(&mut self);
+    /// Writes back what [`Processor::save_registers`] gave. The values may come from outside; an error says what cannot
+    /// be.
+    pub fn restore_registers(&mut self, values: &[u64]) -> Result<(), String> {
+        match self {
+            Processor::CortexM0(cpu) => cpu.restore_registers(values),
+            Processor::CortexA53(cpu) => cpu.restore_registers(values),
+        }
+    }
 }
 
 /// Registers of an M-profile CPU.
@@ -141,8 +231,8 @@ pub enum Register {
     Control,
 }
 
-/// An M-profile CPU (Cortex-M): registers by name.
-pub trait MProfile: Cpu {
+/// An M-profile CPU (Cortex-M): registers by name, and memory for its stack frames.
+pub trait MProfile: GuestMemory {
     /// Reads a register.
     fn register(&self, register: Register) -> u32;
 

@@ -1,8 +1,8 @@
 //! Test programs for the machine: compiles `programs/NAME.c` with the guest's compiler.
 #![allow(dead_code, clippy::unwrap_used)] // each test file uses a part of it
 
-use machine::{AgreedTime, Definition, Entry, Grant, Input, Machine, Outputs, Ticks};
-use std::path::Path;
+use machine::{AgreedTime, Boot, Definition, Entry, Grant, Input, Machine, Outputs, Ticks};
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 
@@ -50,10 +50,67 @@ pub fn program(name: &str) -> Option<Definition> {
     std::fs::remove_file(&elf).unwrap();
     Some(Definition {
         board: "mps2-an385".into(),
-        firmware,
+        boot: Boot::Firmware(firmware),
+        ram_bytes: 0,
         macs: vec![[2, 0, 0, 0, 0, 1]],
+        disks: vec![],
+        seed: [0; 32],
         start: AgreedTime(1_000),
     })
+}
+
+/// The program `programs/arm64/NAME.c` as the kernel of a virt-arm64, or `None` as for [`program`].
+pub fn image(name: &str) -> Option<Definition> {
+    Some(Definition {
+        board: "virt-arm64".into(),
+        boot: Boot::Linux {
+            kernel: std::fs::read(image_file(name)?).unwrap(),
+            initramfs: Vec::new(),
+            command_line: String::new(),
+        },
+        ram_bytes: 32 << 20,
+        macs: Vec::new(),
+        disks: vec![],
+        seed: [3; 32],
+        start: AgreedTime(1_000),
+    })
+}
+
+/// The same program as a file, for QEMU.
+pub fn image_file(name: &str) -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/programs/arm64");
+    static NUMBER: AtomicU32 = AtomicU32::new(0);
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    let elf = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}-{number}.elf", std::process::id()));
+    let image = elf.with_extension("img");
+    let mut compiler = Command::new("aarch64-linux-gnu-gcc");
+    compiler
+        .args("-O2 -ffreestanding -nostdlib -nostartfiles -mgeneral-regs-only -fno-pic -static".split(' '))
+        .args("-fno-stack-protector -Wall -Werror -Wno-unused-function -Wno-array-bounds".split(' '))
+        .args(["-Wl,--no-warn-rwx-segments", "-Wl,--build-id=none", "-Wl,-T"])
+        .arg(folder.join("image.ld"))
+        .args([folder.join("start.S"), folder.join(format!("{name}.c"))])
+        .arg("-o")
+        .arg(&elf);
+    let mut copy = Command::new("aarch64-linux-gnu-objcopy");
+    copy.args(["-O", "binary"]).args([&elf, &image]);
+    for mut step in [compiler, copy] {
+        match step.output() {
+            Ok(output) => assert!(
+                output.status.success(),
+                "{name}.c:\n{}",
+                String::from_utf8_lossy(&output.stderr)
+            ),
+            Err(error) => {
+                skip(&format!(
+                    "aarch64-linux-gnu-gcc: {error} (Debian: gcc-aarch64-linux-gnu)"
+                ));
+                return None;
+            }
+        }
+    }
+    std::fs::remove_file(&elf).unwrap();
+    Some(image)
 }
 
 /// Says that a test cannot run here; where that is not allowed (CI sets QUORATE_REQUIRE) it fails.

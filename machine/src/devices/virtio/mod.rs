@@ -2,7 +2,7 @@
 //!
 //! One part a file or folder: [`mmio`] is the transport, a [`crate::devices::Device`] on the bus made of any
 //! [`VirtioDevice`]; [`queue`] walks the rings in guest memory and [`chain`] the buffers they name; `pace` bounds the
-//! work a guest can ask for. The devices, each only its own logic: [`net`], [`block`], [`rng`].
+//! work a guest can ask for. The devices, each only its own logic: [`net`], [`block`], [`rng`], and [`empty`] for none.
 //!
 //! How data passes: the driver writes QueueNotify; the transport takes chains of buffers from that queue, as long as the
 //! device [`VirtioDevice::wants`] one, lets the device [`VirtioDevice::serve`] each, and puts it into the used ring; then
@@ -19,6 +19,7 @@
 
 pub mod block;
 pub mod chain;
+pub mod empty;
 pub mod mmio;
 pub mod net;
 mod pace;

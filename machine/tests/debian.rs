@@ -1,0 +1,178 @@
+//! An unmodified Debian kernel: booted twice, cut anywhere, disturbed; always the same machine.
+
+#![allow(clippy::unwrap_used)] // also in the helpers of tests
+
+mod support;
+
+use machine::disk::Disk;
+use machine::{
+    Activity, AgreedTime, Boot, Definition, Digest, Disturbance, Entry, Grant, Input, Machine, Outputs, Ticks,
+};
+use std::path::Path;
+use std::process::Command;
+use support::{printed, skip};
+
+/// An entry's grant: 20 ms at 500 M instructions/s, as a sequencer gives a busy guest.
+const ENTRY_NS: u64 = 20_000_000;
+const ENTRY_TICKS: u64 = 10_000_000;
+const COMMAND_LINE: &str = "console=ttyAMA0 nokaslr init_on_alloc=0 random.trust_bootloader=on quorate.shell";
+/// Printed by the initramfs' shell.
+const PROMPT: &str = "quorate# ";
+/// Where the tests that compare stop: in the middle of the kernel's start, when it has patched itself and is running
+/// its initcalls, with modules and processes not far.
+const MIDDLE: usize = 60;
+
+/// Debian's kernel with an initramfs that ends in a shell, and a disk; `None` where they cannot be built, which is said.
+fn debian() -> Option<Definition> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/guests/debian/build");
+    let output = match Command::new(&script).arg("--kernel").output() {
+        Ok(output) if output.status.success() => output,
+        Ok(output) => {
+            skip(&format!(
+                "tests/guests/debian/build: {}",
+                String::from_utf8_lossy(&output.stderr)
+            ));
+            return None;
+        }
+        Err(error) => {
+            skip(&format!("tests/guests/debian/build: {error}"));
+            return None;
+        }
+    };
+    let text = String::from_utf8(output.stdout).unwrap();
+    let folder = Path::new(text.lines().last().unwrap()).parent().unwrap();
+    Some(Definition {
+        board: "virt-arm64".into(),
+        boot: Boot::Linux {
+            kernel: std::fs::read(folder.join("vmlinuz")).unwrap(),
+            initramfs: std::fs::read(folder.join("initramfs.cpio.gz")).unwrap(),
+            command_line: COMMAND_LINE.into(),
+        },
+        ram_bytes: 0,
+        macs: vec![[2, 0, 0, 0, 0, 1]],
+        disks: vec![Disk::from_bytes(vec![0x5a; 8 << 20], false)],
+        seed: [9; 32],
+        start: AgreedTime(1_700_000_000_000_000_000),
+    })
+}
+
+fn apply(machine: &mut Machine, inputs: Vec<Input>) -> Outputs {
+    let grant = Grant {
+        ticks: Ticks(ENTRY_TICKS),
+        until: AgreedTime(machine.time().0 + ENTRY_NS),
+    };
+    machine.apply(&Entry { inputs, grant })
+}
+
+/// Digests after every tenth entry of the first [`MIDDLE`].
+fn first_half(machine: &mut Machine) -> Vec<Digest> {
+    let digests = (1..=MIDDLE).map(|entry| {
+        apply(machine, vec![]);
+        (entry % 10 == 0).then(|| machine.digest())
+    });
+    digests.collect::<Vec<_>>().into_iter().flatten().collect()
+}
+
+/// Types `text` at the prompt; what is printed up to the next one.
+fn command(machine: &mut Machine, text: &str) -> String {
+    let bytes = format!("{text}\n").into_bytes();
+    let mut answer = printed(&apply(machine, vec![Input::Serial { port: 0, bytes }]));
+    for _ in 0..2000 {
+        if answer.contains(PROMPT) || machine.activity() == Activity::Stopped {
+            return answer;
+        }
+        answer += &printed(&apply(machine, vec![]));
+    }
+    panic!("{text}: no prompt after\n{answer}");
+}
+
+fn boot(machine: &mut Machine) -> String {
+    let mut text = String::new();
+    while !text.contains(PROMPT) {
+        assert!(machine.time().0 < 1_700_000_030_000_000_000, "no prompt after\n{text}");
+        text += &printed(&apply(machine, vec![]));
+    }
+    text
+}
+
+#[test]
+fn a_shell_a_disk_and_power_off_the_same_twice() {
+    let Some(definition) = debian() else { return };
+    let run = || {
+        let mut machine = Machine::new(&definition).unwrap();
+        let mut text = boot(&mut machine);
+        for line in [
+            "head -c 8 /dev/vda | od -An -tx1",
+            "echo written here | dd of=/dev/vda bs=512 seek=9 conv=fsync 2>/dev/null",
+            "echo 3 > /proc/sys/vm/drop_caches; dd if=/dev/vda bs=512 skip=9 count=1 2>/dev/null | head -n 1",
+            "cat /sys/class/net/eth0/address",
+            "head -c 16 /dev/urandom | od -An -tx1",
+        ] {
+            text += &command(&mut machine, line);
+        }
+        let digest = machine.digest();
+        // The disk goes with a saved machine, and so does everything else.
+        let mut restored = Machine::restore(&definition, &machine.save()).unwrap();
+        assert_eq!(restored.digest(), digest);
+        let again = "dd if=/dev/vda bs=512 skip=9 count=1 2>/dev/null | head -n 1; date +%s";
+        assert_eq!(command(&mut restored, again), command(&mut machine, again));
+        text += &command(&mut machine, "exit");
+        (text, digest, machine.activity(), machine.digest())
+    };
+    let first = run();
+    for part in ["5a 5a 5a 5a 5a 5a 5a 5a", "\nwritten here", "02:00:00:00:00:01"] {
+        assert!(first.0.contains(part), "{part}:\n{}", first.0);
+    }
+    assert_eq!(first.2, Activity::Stopped, "{}", first.0);
+    assert_eq!(run(), first);
+}
+
+#[test]
+fn cut_and_restored_in_the_middle_of_booting() {
+    let Some(definition) = debian() else { return };
+    let reference = first_half(&mut Machine::new(&definition).unwrap());
+    let mut machine = Machine::new(&definition).unwrap();
+    let mut digests = Vec::new();
+    for entry in 1..=MIDDLE {
+        apply(&mut machine, vec![]);
+        if entry % 10 == 0 {
+            digests.push(machine.digest());
+        }
+        if entry % 7 == 3 {
+            let state = machine.save();
+            machine = Machine::restore(&definition, &state).unwrap();
+            assert_eq!(machine.save(), state, "cut at {entry}");
+        }
+    }
+    assert_eq!(digests, reference);
+}
+
+/// From 10 us to whole entries, with translations and the TLB flushed at random.
+#[test]
+fn where_the_engine_stops_is_never_seen() {
+    let Some(definition) = debian() else { return };
+    let reference = first_half(&mut Machine::new(&definition).unwrap());
+    for (seed, stop_every, flush) in [(1, 10_000, false), (2, 1_000_000, false), (3, 4_000_000, true)] {
+        let mut machine = Machine::new(&definition).unwrap();
+        machine.disturb(Some(Disturbance {
+            seed,
+            stop_every,
+            flush,
+        }));
+        assert_eq!(
+            first_half(&mut machine),
+            reference,
+            "stop every {stop_every}, flush {flush}"
+        );
+    }
+}
+
+#[test]
+fn the_size_of_the_code_buffer_is_never_seen() {
+    let Some(definition) = debian() else { return };
+    let reference = first_half(&mut Machine::new(&definition).unwrap());
+    for mib in [4, 32] {
+        let mut machine = Machine::with_code_buffer(&definition, Some(mib)).unwrap();
+        assert_eq!(first_half(&mut machine), reference, "{mib} MiB");
+    }
+}

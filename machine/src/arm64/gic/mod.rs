@@ -8,18 +8,18 @@
 //! knows of none uses; it interrupts by IRQ unless GICC_CTLR.FIQEn asks for FIQ.
 //!
 //! Where the manual leaves a choice we take that of QEMU's `-M virt,gic-version=2`, which is the reference
-//! (`tests/arm64_registers_on_qemu.rs`), but for the following:
+//! (`tests/arm64_registers_on_qemu`), but for the following:
 //! - Five bits of priority, as the GIC-400 of a real Cortex-A53 has, where QEMU has eight: the lowest three bits of
 //!   priorities and of GICC_PMR are zero, the smallest binary points are 2 and 3 (3.3, 3.3.3), and one register each
 //!   holds the active priorities.
 //! - 128 interrupts, where QEMU's board has 288.
-//! - GICD_ISACTIVER of level-sensitive interrupts, GICC_AIAR, AEOIR and AHPPIR work as the manual says.
-//! - An interrupt of a group that the distributor does not forward hides no other (4.3.1), GICC_HPPIR does not look at
-//!   the priority mask (4.4.7), and to enable an interrupt whose line is high does not latch it.
-//! - CPUs that do not exist send no SGI, not even by GICD_SPENDSGIR.
+//! - GICC_AIAR, AEOIR and AHPPIR are there (4.4.9 to 4.4.11).
+//! - An interrupt of a group that the distributor does not forward hides no other (4.3.1), and GICC_HPPIR does not look
+//!   at the priority mask (4.4.7).
+//! - CPUs that do not exist send no SGI, not even by GICD_SPENDSGIR, and the reserved filter of GICD_SGIR reaches nobody.
 //!
 //! Invariant: `signalled` follows from the two register blocks; every function that changes them ends in
-//! [`Gic::update`]. It is therefore not saved.
+//! `Gic::update`. It is therefore not saved.
 
 mod cpu_interface;
 mod distributor;

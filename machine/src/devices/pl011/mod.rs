@@ -11,8 +11,8 @@
 //! As on QEMU's model of it: the first byte raises the receive interrupt (2.8.2 lets it wait for the trigger level, and
 //! the timeout interrupt tell of the rest; drivers take either), and the transmitter works before it is enabled, as a
 //! kernel's first messages rely on firmware to have done that. Unlike it: the receiver has to be enabled (bytes wait),
-//! unimplemented bits are zero, and whoever clears the receive interrupt but leaves bytes in the FIFO is reminded by the
-//! timeout interrupt.
+//! unimplemented bits are zero, the flags tell the truth when the FIFOs were just enabled or disabled, and whoever clears
+//! the receive interrupt but leaves bytes in the FIFO is reminded by the timeout interrupt.
 
 pub mod registers;
 mod state;

@@ -4,6 +4,7 @@ mod driver;
 mod hostile;
 mod random;
 mod rings;
+mod speed;
 
 pub(super) use driver::{Buffer, Driver};
 

@@ -1,6 +1,8 @@
 """Which modules of a kernel package a list of names needs, in the order in which they load."""
 
 import pathlib
+import shutil
+import sys
 
 
 def _field(module: bytes, name: str) -> list[str]:
@@ -52,3 +54,20 @@ class Modules:
         for name in names:
             visit(name, True)
         return order
+
+
+def main(command: str, folder: str, target: str, *names: str) -> None:
+    """`modules.py copy lib/modules/VERSION TARGET NAME...`: the named modules and their needs, at the same places."""
+    if command != "copy":
+        raise SystemExit("usage: modules.py copy FOLDER TARGET NAME...")
+    source, copy = pathlib.Path(folder), pathlib.Path(target)
+    for path in Modules(source).closure(list(names)):
+        to = copy / path.relative_to(source)
+        to.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, to)
+    for name in ("modules.order", "modules.builtin", "modules.builtin.modinfo"):
+        shutil.copyfile(source / name, copy / name)
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

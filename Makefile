@@ -2,6 +2,7 @@
 #   make demo    the main job on the embedded store      make test    all tests
 #   make bench   the figures, target/bench.json          make check   format, lints, licences, docs
 #   make soak    many simulated and real faults          make guests  only build the guests' software
+#   make guest-debian  only build the Debian guest (minutes the first time)
 # Each installs what it misses when it runs as root on Debian (tests/install); otherwise it says what is missing.
 
 CARGO ?= cargo
@@ -11,7 +12,7 @@ ROUNDS ?= 20
 # nextest where it is installed; plain cargo test otherwise, end-to-end tests one at a time
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: demo test bench check soak guests install-build install-test
+.PHONY: demo test bench check soak guests guest-debian install-build install-debian install-test
 
 # What is built on the way is told on standard error: standard output belongs to the demo (DEMO="--json").
 demo: guests
@@ -20,6 +21,9 @@ demo: guests
 
 guests: install-build
 	@tests/guests/freertos/build >&2
+
+guest-debian: install-debian
+	@tests/guests/debian/build >&2
 
 # Examples in the documentation first, so that the closing line is that of the tests.
 test: guests install-test
@@ -45,6 +49,9 @@ soak: guests install-test
 
 install-build:
 	@tests/install build
+
+install-debian:
+	@tests/install debian
 
 install-test:
 	@tests/install test

@@ -163,6 +163,13 @@ impl Core {
         }
     }
 
+    /// Agreed time leaps by `ns`, to `now`. A SysTick, which has no counter of its own that could stand still, catches up.
+    pub fn skip(&mut self, ns: u64, now: AgreedTime) {
+        if let Core::Arm64(core) = self {
+            core.skip(ns, now);
+        }
+    }
+
     /// Becomes `saved`, at `now`, with devices that drive `lines` and a CPU that executes exception number `executing`
     /// (Cortex-M). An error says what cannot be.
     pub fn restore(&mut self, saved: Core, lines: u32, executing: u32, now: AgreedTime) -> Result<(), String> {

@@ -159,20 +159,29 @@ pub(crate) fn check(board: &Board, definition: &Definition) -> Result<Vec<Memory
 impl Definition {
     /// BLAKE3 over everything in it, of disks their digests: what must be equal on every node.
     pub fn digest(&self) -> [u8; 32] {
+        let bytes = postcard::to_stdvec(&(self.hardware_digest(), self.seed, self.start));
+        blake3::hash(&bytes.expect(PLAIN)).into()
+    }
+
+    /// BLAKE3 over all but seed and start: machines with equal ones can go on from each other's saved states.
+    pub fn hardware_digest(&self) -> [u8; 32] {
         let Definition {
             board,
             boot,
             ram_bytes,
             macs,
             disks,
-            seed,
-            start,
+            seed: _,
+            start: _,
         } = self;
         let disks: Vec<_> = disks
             .iter()
             .map(|disk| (disk.image.bytes(), disk.digest, disk.read_only))
             .collect();
-        let bytes = postcard::to_stdvec(&(board, boot, ram_bytes, macs, disks, seed, start));
-        blake3::hash(&bytes.expect("a definition is plain data: postcard cannot refuse it")).into()
+        let bytes = postcard::to_stdvec(&(board, boot, ram_bytes, macs, disks));
+        blake3::hash(&bytes.expect(PLAIN)).into()
     }
 }
+
+/// Why a definition can always be encoded.
+const PLAIN: &str = "a definition is plain data: postcard cannot refuse it";

@@ -58,6 +58,7 @@ pub struct Disturbance {
 /// A guest machine: a deterministic function of its [`Definition`] and the entries applied.
 pub struct Machine {
     pub(crate) definition_digest: [u8; 32],
+    pub(crate) hardware_digest: [u8; 32],
     /// What a boot loader puts into RAM before each start; a firmware is in flash.
     loaded: Option<Loaded<'static>>,
     pub(crate) cpu: Processor,
@@ -93,6 +94,7 @@ impl Machine {
         let system = System::new(core, Bus::new(board, definition), span);
         let mut machine = Machine {
             definition_digest: definition.digest(),
+            hardware_digest: definition.hardware_digest(),
             loaded,
             cpu,
             system,

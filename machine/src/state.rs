@@ -25,13 +25,13 @@ use crate::devices::DeviceStateError;
 use crate::disk::DiskError;
 use crate::machine::{Counters, Machine};
 use crate::ram::{PAGE_BYTES, is_zero};
-use crate::time::TIME_MAX;
-use crate::{AgreedTime, Definition, Digest, State};
+use crate::time::{Span, TIME_MAX};
+use crate::{AgreedTime, Definition, Digest, Grant, State};
 use serde::{Deserialize, Serialize};
 
 const MAGIC: [u8; 8] = *b"QUORATEM";
 /// Version of this layout and of everything in the description.
-pub const STATE_VERSION: u32 = 2;
+pub const STATE_VERSION: u32 = 3;
 const HEADER_BYTES: usize = 92;
 const PAGE_RECORD_BYTES: usize = 8 + PAGE_BYTES;
 /// xPSR's exception number.
@@ -41,6 +41,8 @@ const XPSR_EXCEPTION: u32 = 0x3f;
 #[derive(Debug, Serialize, Deserialize)]
 struct Description {
     definition: [u8; 32],
+    /// Digest of the definition without seed and start.
+    hardware: [u8; 32],
     now: AgreedTime,
     counters: Counters,
     registers: Vec<u64>,
@@ -145,10 +147,35 @@ impl Machine {
 
     /// The machine that [`Machine::save`] described. `state` may be anything: it is checked.
     pub fn restore(definition: &Definition, state: &State) -> Result<Self, StateError> {
+        let (machine, saved_from) = Machine::load(definition, state)?;
+        if saved_from == machine.definition_digest {
+            Ok(machine)
+        } else {
+            Err(StateError::OtherDefinition)
+        }
+    }
+
+    /// A machine that goes on from where another one of the same hardware was when it was saved: it is switched on at
+    /// `definition.start` with that one's registers, memory and disks, and takes its randomness from its own seed. The
+    /// guest sees no time pass in between, but on its real-time clock.
+    pub fn resume(definition: &Definition, state: &State) -> Result<Self, StateError> {
+        let (mut machine, _) = Machine::load(definition, state)?;
+        // A clock that is behind the one the machine was saved by catches up.
+        if let Some(skipped_ns) = definition.start.0.checked_sub(machine.now.0) {
+            machine.now = definition.start;
+            machine.system.core.skip(skipped_ns, machine.now);
+            machine.system.begin(Span::new(machine.now, Grant::default()));
+            machine.system.core.set_lines(machine.system.bus.lines());
+        }
+        Ok(machine)
+    }
+
+    /// The machine that `state` describes, and the digest of the definition it was saved from; both have the same hardware.
+    fn load(definition: &Definition, state: &State) -> Result<(Self, [u8; 32]), StateError> {
         let (body, disks) = checked_parts(&state.0)?;
         let (description, pages) = split_body(body)?;
         let mut machine = Machine::new(definition)?;
-        if description.definition != machine.definition_digest {
+        if description.hardware != machine.hardware_digest {
             return Err(StateError::OtherDefinition);
         }
         if description.now > TIME_MAX {
@@ -173,12 +200,13 @@ impl Machine {
         machine.counters = description.counters;
         // As the saved one did.
         machine.cpu.engine_mut().flush_tlb();
-        Ok(machine)
+        Ok((machine, description.definition))
     }
 
     fn write_body(&self, write: &mut dyn FnMut(&[u8])) {
         let description = Description {
             definition: self.definition_digest,
+            hardware: self.hardware_digest,
             now: self.now,
             counters: self.counters,
             registers: self.cpu.save_registers(),

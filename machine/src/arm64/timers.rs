@@ -1,6 +1,7 @@
 //! The generic timers (ARM DDI 0487 D11): a counter that runs in agreed time, and the two timers that a guest at EL1 has.
 //!
-//! The counter starts at zero when the machine is switched on, and no reset stops it. CNTVOFF is 0: the virtual count is
+//! The counter starts at zero when the machine is switched on, and no reset stops it; time that passes while the machine
+//! is a saved one is not counted. CNTVOFF is 0: the virtual count is
 //! the physical one.
 
 use crate::AgreedTime;
@@ -18,8 +19,7 @@ const CTL_ISTATUS: u64 = 1 << 2;
 /// The counter and its timers.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timers {
-    /// When the counter was zero. It follows from the definition.
-    #[serde(skip)]
+    /// When the counter was zero.
     origin: AgreedTime,
     physical: Timer,
     virtual_: Timer,
@@ -43,12 +43,9 @@ impl Timers {
         }
     }
 
-    /// These timers with the counter of `other`, which is not saved.
-    pub fn with_origin_of(self, other: &Timers) -> Self {
-        Timers {
-            origin: other.origin,
-            ..self
-        }
+    /// Agreed time leaps by `ns` that the guest does not see.
+    pub fn skip(&mut self, ns: u64) {
+        self.origin.0 = self.origin.0.saturating_add(ns);
     }
 
     /// Both timers off; the counter goes on.
@@ -56,11 +53,12 @@ impl Timers {
         *self = Timers::new(self.origin);
     }
 
-    /// Is this a state that could be reached?
-    pub fn is_sound(&self) -> bool {
-        [&self.physical, &self.virtual_]
-            .iter()
-            .all(|timer| timer.control & !(CTL_ENABLE | CTL_IMASK) == 0)
+    /// Is this a state that could be reached by `now`?
+    pub fn is_sound(&self, now: AgreedTime) -> bool {
+        self.origin <= now
+            && [&self.physical, &self.virtual_]
+                .iter()
+                .all(|timer| timer.control & !(CTL_ENABLE | CTL_IMASK) == 0)
     }
 
     /// Guest reads a register.
@@ -172,6 +170,18 @@ mod test {
         );
         timers.write(TimerRegister::Control(Virtual), CTL_ENABLE | CTL_IMASK, at(100));
         assert!(!timers.level(Virtual, at(100)));
+    }
+
+    #[test]
+    fn skipped_time_is_not_counted() {
+        let mut timers = Timers::new(START);
+        timers.write(TimerRegister::Compare(Virtual), 100, START);
+        timers.write(TimerRegister::Control(Virtual), CTL_ENABLE, START);
+        let later = AgreedTime(at(60).0 + 1_000_000_000_000);
+        timers.skip(1_000_000_000_000);
+        assert!(timers.is_sound(later) && !timers.is_sound(START));
+        assert_eq!(timers.read(TimerRegister::Count, later), 60);
+        assert_eq!(timers.next_event(later), Some(AgreedTime(later.0 + 40 * COUNT_NS)));
     }
 
     #[test]

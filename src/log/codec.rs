@@ -120,25 +120,31 @@ impl From<&Entry> for (Index, Chain) {
 }
 
 impl Entry {
-    /// The first entry of a log. `config` is the digest of everything that must be equal on all nodes, `start` the
-    /// agreed time at which the machine is switched on. Equal arguments give an equal entry, its id included.
+    /// The first entry of a log, named after its contents: equal arguments give an equal entry. For tests; a node that
+    /// begins a log uses [`Entry::begin`].
     #[must_use]
     pub fn genesis(config: [u8; 32], start: AgreedTime) -> Entry {
+        let name = blake3::hash(&Entry::begin(config, start, 0).payload());
+        let id = name.as_bytes()[..16].try_into().expect("a hash has 32 bytes");
+        Entry::begin(config, start, u128::from_le_bytes(id))
+    }
+
+    /// The first entry of a log. `config` is the digest of everything that must be equal on all nodes, `start` the
+    /// agreed time at which the machine is switched on. `id` is random: through the chain hash it makes this log's
+    /// history, and whatever is seeded from it, unlike any other's.
+    #[must_use]
+    pub fn begin(config: [u8; 32], start: AgreedTime, id: u128) -> Entry {
         let mut entry = Entry {
             index: Index(0),
             term: Term(0),
-            id: 0,
+            id,
             previous: Chain::default(),
             chain: Chain::default(),
             inputs: Vec::new(),
             grant: Grant { ticks: 0, until: start },
             config: Some(config),
         };
-        let payload = entry.payload();
-        let name = blake3::hash(&payload);
-        let id = name.as_bytes()[..16].try_into().expect("a hash has 32 bytes");
-        entry.id = u128::from_le_bytes(id);
-        entry.chain = chain(entry.previous, entry.index, entry.term, entry.id, &payload);
+        entry.chain = chain(entry.previous, entry.index, entry.term, entry.id, &entry.payload());
         entry
     }
 

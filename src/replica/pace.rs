@@ -6,10 +6,14 @@ use std::collections::VecDeque;
 use super::{Activity, Applied};
 use crate::log::Index;
 
-/// Runs are measured in pieces of this length at least, in nanoseconds: shorter ones are all overhead.
+/// A speed is known after this much running, in nanoseconds: less is all overhead.
 const SAMPLE_NS: u64 = 1_000_000;
-/// Entries with fewer instructions are not counted: what they take is the way into the machine and out again.
-const SAMPLE_TICKS_MIN: u64 = 10_000;
+/// About so much running, in nanoseconds, decides the speed: what lies further back counts half, a quarter and so on.
+const WINDOW_NS: u64 = 50_000_000;
+/// Entries with fewer instructions are not counted: they are short pieces of work in between waiting, and what they take
+/// is the way into the machine, its cold caches, and the way out again. A busy guest's grants are larger than this at any
+/// rate that is believed.
+const SAMPLE_TICKS_MIN: u64 = 100_000;
 /// New samples count one part in this many.
 const WEIGHT: u64 = 8;
 /// Append latencies remembered for the median.
@@ -28,7 +32,7 @@ fn average(average: u64, sample: u64) -> u64 {
 #[derive(Debug, Default)]
 pub struct Work {
     last: Option<Applied>,
-    ticks_per_s: u64,
+    /// Instructions executed lately, and the nanoseconds that took.
     sampled: (u64, u64),
     /// When the slowest ready node is through with what was applied here, as estimated (monotonic ns).
     done_at: u64,
@@ -44,19 +48,23 @@ impl Work {
         if applied.executed < SAMPLE_TICKS_MIN {
             return;
         }
-        self.sampled.0 = self.sampled.0.saturating_add(applied.executed);
-        self.sampled.1 = self.sampled.1.saturating_add(applied.ran_ns);
-        if self.sampled.1 >= SAMPLE_NS {
-            let speed = u128::from(self.sampled.0) * 1_000_000_000 / u128::from(self.sampled.1);
-            self.ticks_per_s = average(self.ticks_per_s, u64::try_from(speed).unwrap_or(u64::MAX));
-            self.sampled = (0, 0);
+        let (ticks, ns) = &mut self.sampled;
+        *ticks = ticks.saturating_add(applied.executed);
+        *ns = ns.saturating_add(applied.ran_ns);
+        while *ns > WINDOW_NS {
+            *ticks /= 2;
+            *ns /= 2;
         }
     }
 
     /// Instructions a second while busy; 0: not known.
     #[must_use]
     pub fn ticks_per_s(&self) -> u64 {
-        self.ticks_per_s
+        let (ticks, ns) = self.sampled;
+        if ns < SAMPLE_NS {
+            return 0;
+        }
+        u64::try_from(u128::from(ticks) * 1_000_000_000 / u128::from(ns)).unwrap_or(u64::MAX)
     }
 
     /// What the guest did at the end of the last applied entry; busy if nothing is known yet: it boots.
@@ -195,14 +203,18 @@ mod tests {
     #[test]
     fn speed_is_measured_over_a_millisecond_of_running() {
         let mut work = Work::default();
-        for _ in 0..9 {
-            work.note(applied(10_000, 100_000), 1, 0);
+        for _ in 0..4 {
+            work.note(applied(100_000, 200_000), 1, 0);
             assert_eq!(work.ticks_per_s(), 0);
         }
-        work.note(applied(10_000, 100_000), 1, 0);
-        assert_eq!(work.ticks_per_s(), 100_000_000);
-        work.note(applied(180_000, 1_000_000), 1, 0);
-        assert_eq!(work.ticks_per_s(), 110_000_000);
+        work.note(applied(100_000, 200_000), 1, 0);
+        assert_eq!(work.ticks_per_s(), 500_000_000);
+        work.note(applied(700_000, 1_000_000), 1, 0);
+        assert_eq!(work.ticks_per_s(), 600_000_000, "each by the time it took");
+        work.note(applied(99_999, 500_000_000), 1, 0);
+        assert_eq!(work.ticks_per_s(), 600_000_000, "a short piece of work says nothing");
+        (0..1_000).for_each(|_| work.note(applied(300_000, 1_000_000), 1, 0));
+        assert_eq!(work.ticks_per_s() / 1_000_000, 300, "the past is forgotten");
     }
 
     #[test]

@@ -5,7 +5,7 @@
 //!
 //! Invariants: `applied` and `chain` are those of the last entry applied; `gateway` frames enter with the next entry.
 
-use machine::{Definition, Machine};
+use machine::{Definition, Machine, State};
 use nat::{Nat, l2};
 use serde::{Deserialize, Serialize};
 
@@ -79,7 +79,7 @@ pub struct StateDigest {
 /// Why a guest cannot be made or restored.
 #[derive(Debug, thiserror::Error)]
 pub enum GuestError {
-    /// The board or firmware.
+    /// The board, or what it boots.
     #[error(transparent)]
     Machine(#[from] machine::DefinitionError),
     /// Translation settings that contradict themselves.
@@ -117,12 +117,20 @@ pub struct Guest {
 }
 
 impl Guest {
-    /// The guest before the first entry after `genesis`.
+    /// The guest before the first entry after `genesis`: switched on, or going on from the machine `saved`.
     ///
     /// # Errors
-    /// The definition or the settings cannot be used.
-    pub fn new(definition: &Definition, network: &NetworkConfig, genesis: &Entry) -> Result<Guest, GuestError> {
-        let machine = Machine::new(definition)?;
+    /// The definition, the settings or the saved machine cannot be used.
+    pub fn new(
+        definition: &Definition,
+        network: &NetworkConfig,
+        saved: Option<&State>,
+        genesis: &Entry,
+    ) -> Result<Guest, GuestError> {
+        let machine = match saved {
+            Some(state) => Machine::resume(definition, state)?,
+            None => Machine::new(definition)?,
+        };
         let network = match network {
             NetworkConfig::Nat(config) => Network::Nat(Box::new(Nat::new(config.clone())?)),
             NetworkConfig::L2 => Network::L2(Box::default()),
@@ -281,6 +289,17 @@ impl Guest {
             index: self.applied,
             digest: *hash.finalize().as_bytes(),
         }
+    }
+
+    /// Save the machine alone. Takes `&mut` for the same reason as [`Guest::save`].
+    pub fn save_machine(&mut self) -> State {
+        self.machine.save()
+    }
+
+    /// The machine's own digest.
+    #[must_use]
+    pub fn machine_digest(&self) -> machine::Digest {
+        self.machine.digest()
     }
 
     /// Save all of it. Takes `&mut`, because a saved machine and the one that goes on must be equal afterwards (the

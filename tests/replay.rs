@@ -181,7 +181,7 @@ fn replay(guest: &mut Guest, entries: &[Entry]) -> Vec<(Vec<Effect>, StateDigest
 fn one_log_has_one_history() {
     let Some(definition) = definition() else { return };
     let network = network();
-    let fresh = |genesis: &Entry| Guest::new(&definition, &network, genesis).unwrap();
+    let fresh = |genesis: &Entry| Guest::new(&definition, &network, None, genesis).unwrap();
     let genesis = Entry::genesis([7; 32], AgreedTime(1_000_000_000));
     let mut recorded = fresh(&genesis);
     let entries = record(&mut recorded);

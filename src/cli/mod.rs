@@ -5,6 +5,7 @@
 //! the others to the admin socket or the log.
 
 mod admin;
+mod boot;
 mod check_config;
 mod console;
 pub mod demo;
@@ -63,6 +64,8 @@ enum Command {
     /// The cluster's key
     #[command(subcommand)]
     Key(KeyCommand),
+    /// Boot the guest once, by itself, and save it for clusters that go on from there
+    Boot(boot::BootArgs),
     /// Check the settings and print them with all defaults
     CheckConfig,
     /// Print completions for a shell
@@ -133,6 +136,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
                 "name a new file in a folder you may write to",
             )
         }),
+        Command::Boot(arguments) => boot::boot(&arguments),
         Command::CheckConfig => check_config::check_config(&config()?),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -45,11 +45,19 @@ impl From<NodeError> for Failure {
             NodeError::Config(error) => error.into(),
             NodeError::Log(error) => error.into(),
             NodeError::Admin(error) => error.into(),
-            NodeError::Guest {
-                error: GuestError::Network(_),
-                ..
-            } => Failure::new(Exit::Config, what, "correct [network] in the cluster's file"),
-            NodeError::Guest { .. } => Failure::new(Exit::Data, what, "name an ELF file that was built for the board"),
+            NodeError::Guest(GuestError::Network(_)) => {
+                Failure::new(Exit::Config, what, "correct [network] in the cluster's file")
+            }
+            NodeError::Guest(GuestError::MachineState(_)) => Failure::new(
+                Exit::Data,
+                what,
+                "name a machine that was saved by this version, of the same board, files and memory, as guest.saved",
+            ),
+            NodeError::Guest(_) => Failure::new(
+                Exit::Data,
+                what,
+                "name files that were built for the board in [guest] of the cluster's file",
+            ),
             NodeError::Genesis(_) => Failure::new(Exit::Data, what, ""),
             NodeError::Tap(netbridge::TapError::InUse { .. }) => Failure::new(Exit::Temporary, what, ""),
             NodeError::Tap(_) => Failure::new(Exit::Permission, what, ""),

@@ -10,9 +10,9 @@
 //! peer = "192.0.2.1:7100"           # where the other nodes reach it                                required
 //! external = ["203.0.113.11"]       # external addresses routed to this node only                   default: none
 //!
-//! [guest]
+//! [guest]                           # see [`super::guest`] for all keys
 //! board = "mps2-an385"              #                                                               required
-//! firmware = "freertos.elf"         #                                                               required
+//! firmware = "freertos.elf"         # or kernel, initramfs, command_line
 //! mac = "02:00:00:00:00:01"         # station address of its network card                           default: derived
 //!
 //! [network]
@@ -45,6 +45,7 @@ use serde::{Deserialize, Serialize, Serializer};
 use toml::Spanned;
 
 use super::error::Source;
+use super::guest::{self, Guest, GuestTable};
 use super::values::{Bounded, Egress, ForwardRule, Mac, Store, show_forward};
 use super::{ConfigError, read_key_file};
 use crate::log::NodeId;
@@ -84,17 +85,6 @@ pub struct ClusterNode {
     pub peer: SocketAddr,
     /// External addresses that are routed to it only.
     pub external: Vec<Ipv4Addr>,
-}
-
-/// The guest.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Guest {
-    /// A board of the machine's board table.
-    pub board: String,
-    /// The firmware, an ELF file.
-    pub firmware: PathBuf,
-    /// Station address of its network card.
-    pub mac: Mac,
 }
 
 /// How the guest meets the network.
@@ -196,7 +186,7 @@ pub(super) struct ClusterFile {
     store: Store,
     key_file: PathBuf,
     node: Spanned<Vec<NodeTable>>,
-    guest: GuestTable,
+    guest: Spanned<GuestTable>,
     network: Spanned<NetworkTable>,
     #[serde(default)]
     timing: Timing,
@@ -209,14 +199,6 @@ struct NodeTable {
     peer: Spanned<SocketAddr>,
     #[serde(default)]
     external: Vec<Spanned<Ipv4Addr>>,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct GuestTable {
-    board: String,
-    firmware: PathBuf,
-    mac: Option<Mac>,
 }
 
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Deserialize)]
@@ -247,11 +229,7 @@ pub(super) fn resolve(source: &Source, file: ClusterFile) -> Result<Cluster, Con
     check_name(source, &file.machine, "machine")?;
     check_nodes(source, &file.node)?;
     let machine = file.machine.into_inner();
-    let guest = Guest {
-        board: file.guest.board,
-        firmware: source.relative(&file.guest.firmware),
-        mac: file.guest.mac.unwrap_or_else(|| Mac::derived("guest", &machine, "")),
-    };
+    let guest = guest::resolve(source, file.guest, &machine)?;
     let network = resolve_network(source, &file.network, file.node.get_ref(), &machine, guest.mac)?;
     let plain = |node: NodeTable| ClusterNode {
         name: node.name.into_inner(),

@@ -2,41 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Cluster, Config, ConfigError};
+use super::{Config, ConfigError};
 use crate::log::NodeId;
 use crate::peers::PeersConfig;
 use crate::replica::Settings;
 
 /// A follower reads the database at least this often; half the shortest lease that makes sense.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
-
-impl Cluster {
-    /// Reads the firmware.
-    ///
-    /// # Errors
-    /// If the file cannot be read.
-    pub fn firmware(&self) -> Result<Vec<u8>, ConfigError> {
-        std::fs::read(&self.guest.firmware).map_err(|error| ConfigError::Read {
-            file: self.guest.firmware.clone(),
-            error,
-            fix: "name a readable ELF file as guest.firmware",
-        })
-    }
-
-    /// The machine before its first entry. `start`: the agreed time of the genesis entry.
-    #[must_use]
-    pub fn definition(&self, firmware: Vec<u8>, start: machine::AgreedTime) -> machine::Definition {
-        machine::Definition {
-            board: self.guest.board.clone(),
-            boot: machine::Boot::Firmware(firmware),
-            ram_bytes: 0,
-            macs: vec![self.guest.mac.0],
-            disks: Vec::new(),
-            seed: [0; 32],
-            start,
-        }
-    }
-}
 
 impl Config {
     /// Settings of the replica. `seed`: random, for append ids.

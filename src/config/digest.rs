@@ -8,10 +8,10 @@ use std::fmt::Write as _;
 use serde::Serialize;
 
 use super::values::show_forward;
-use super::{Cluster, ConfigError, Mac, Mode};
+use super::{Boot, Cluster, ConfigError, Mac, Mode};
 
 /// Version of what is digested, and of how.
-const CONTEXT: &str = "quorate cluster settings 1";
+const CONTEXT: &str = "quorate cluster settings 2";
 
 /// The digest and the parts it is made of, to compare between nodes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -27,39 +27,61 @@ pub struct ClusterDigest {
 struct Digested<'a> {
     machine: &'a str,
     board: &'a str,
-    firmware: [u8; 32],
+    ram_bytes: u64,
+    command_line: &'a str,
+    files: &'a [(&'static str, [u8; 32])],
+    read_only: Vec<bool>,
     macs: &'a [Mac],
     network: Option<&'a nat::Config>,
     engine: &'a str,
 }
 
 impl Cluster {
-    /// Digests the settings together with the firmware's bytes and the engine's id.
+    /// Digests the settings together with the names and hashes of the guest's files (see
+    /// [`GuestFiles`](crate::images::GuestFiles)) and the engine's id.
     #[must_use]
-    pub fn digest(&self, firmware: &[u8], engine: &str) -> ClusterDigest {
-        let firmware = *blake3::hash(firmware).as_bytes();
+    pub fn digest(&self, files: &[(&'static str, [u8; 32])], engine: &str) -> ClusterDigest {
         let network = match &self.network.mode {
             Mode::Nat(nat) => Some(nat),
             Mode::L2 => None,
         };
         let macs = [self.guest.mac];
+        let command_line = match &self.guest.boot {
+            Boot::Firmware { .. } => "",
+            Boot::Linux { command_line, .. } => command_line,
+        };
         let digested = Digested {
             machine: &self.machine,
             board: &self.guest.board,
-            firmware,
+            ram_bytes: self.ram_bytes(),
+            command_line,
+            files,
+            read_only: self.guest.disks.iter().map(|disk| disk.read_only).collect(),
             macs: &macs,
             network,
             engine,
         };
         let bytes = postcard::to_stdvec(&digested).expect("strings, arrays and integers can be encoded");
-        let parts = vec![
-            ("machine", self.machine.clone()),
-            ("board", self.guest.board.clone()),
-            ("firmware", hex::encode(firmware)),
+        let mut parts = vec![("machine", self.machine.clone()), ("board", self.guest.board.clone())];
+        if let Some(ram_mb) = self.guest.ram_mb {
+            parts.push(("ram", format!("{ram_mb} MiB")));
+        }
+        if !command_line.is_empty() {
+            parts.push(("command line", command_line.to_owned()));
+        }
+        parts.extend(files.iter().map(|(name, hash)| (*name, hex::encode(hash))));
+        parts.extend(
+            digested
+                .read_only
+                .iter()
+                .filter(|read_only| **read_only)
+                .map(|_| ("disk", "read only".to_owned())),
+        );
+        parts.extend([
             ("mac", self.guest.mac.to_string()),
             ("network", network.map_or("l2".to_owned(), describe)),
             ("engine", engine.to_owned()),
-        ];
+        ]);
         ClusterDigest {
             digest: blake3::derive_key(CONTEXT, &bytes),
             parts,

@@ -48,6 +48,26 @@ pub enum ConfigError {
         /// What to do.
         fix: &'static str,
     },
+    /// A file is not the one the settings name.
+    #[error("{}: its BLAKE3 is {found}, the settings say {expected}", file.display())]
+    OtherFile {
+        /// Which.
+        file: PathBuf,
+        /// Hash in the settings.
+        expected: String,
+        /// Hash of the file.
+        found: String,
+    },
+    /// A file of the guest is there but of no use.
+    #[error("{}: {what}", file.display())]
+    Unusable {
+        /// Which.
+        file: PathBuf,
+        /// What is wrong.
+        what: String,
+        /// What to do.
+        fix: &'static str,
+    },
     /// The log was begun with other settings than these.
     #[error("the log was begun with other settings: digest {genesis} there, {here} here")]
     Differs {
@@ -63,7 +83,8 @@ impl ConfigError {
     #[must_use]
     pub fn fix(&self) -> &str {
         match self {
-            ConfigError::Read { fix, .. } | ConfigError::Key { fix, .. } => fix,
+            ConfigError::Read { fix, .. } | ConfigError::Key { fix, .. } | ConfigError::Unusable { fix, .. } => fix,
+            ConfigError::OtherFile { .. } => "copy the right file to this host, or correct the hash on all of them",
             ConfigError::At { fix, .. } => fix,
             ConfigError::Differs { .. } => {
                 "compare the `digest` lines of `quorate check-config` with a node that runs; to change the machine for \

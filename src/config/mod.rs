@@ -3,12 +3,14 @@
 //! A [`Config`] is complete and consistent: defaults filled in, relative paths made relative to the file that names
 //! them, ids looked up. Lives here: the files' shapes, their checks, the cluster's key, the digest over what must be
 //! equal on all nodes, and conversions to what the parts want. Not here: whether the world fits (is the TAP there,
-//! does the database answer); that is found out by whoever opens it. Keys and defaults: see [`node`] and [`cluster`].
+//! does the database answer); that is found out by whoever opens it. Keys and defaults: see [`node`], [`cluster`] and
+//! [`guest`].
 
 pub mod cluster;
 mod convert;
 mod digest;
 mod error;
+pub mod guest;
 mod key;
 pub mod node;
 mod values;
@@ -18,12 +20,13 @@ mod test;
 
 use std::path::Path;
 
-pub use cluster::{Cluster, ClusterNode, Guest, Mode, Network, Timing};
+pub use cluster::{Cluster, ClusterNode, Mode, Network, Timing};
 pub use digest::ClusterDigest;
 pub use error::ConfigError;
+pub use guest::{Boot, Disk, Guest};
 pub use key::{create_key_file, read_key_file};
 pub use node::{Config, Limits, LogFormat, LogSettings, Tap};
-pub use values::{Bounded, Egress, Mac, Store};
+pub use values::{Blake3, Bounded, Egress, Mac, Store};
 
 use error::Source;
 

@@ -104,7 +104,8 @@ fn files_are_read_from_disk_and_paths_are_relative_to_them() {
     std::fs::write(folder.path().join("node.toml"), NODE).expect("written");
     std::fs::write(folder.path().join("cluster.toml"), CLUSTER).expect("written");
     let config = Config::load(&folder.path().join("node.toml")).expect("valid");
-    assert_eq!(config.cluster.guest.firmware, folder.path().join("guest.elf"));
+    let firmware = folder.path().join("guest.elf");
+    assert_eq!(config.cluster.guest.boot, Boot::Firmware { firmware });
     std::fs::remove_file(folder.path().join("cluster.toml")).expect("it is there");
     let error = Config::load(&folder.path().join("node.toml")).expect_err("no cluster file");
     assert!(error.to_string().contains("cluster.toml"), "{error}");
@@ -315,7 +316,7 @@ fn transparent_mode_needs_no_addresses() {
     );
     assert!(
         cluster
-            .digest(b"", "engine")
+            .digest(&[], "engine")
             .parts
             .contains(&("network", "l2".to_owned()))
     );
@@ -323,7 +324,10 @@ fn transparent_mode_needs_no_addresses() {
 
 #[test]
 fn the_digest_holds_what_must_be_equal_and_nothing_else() {
-    let digest = |text: &str, firmware: &[u8], engine: &str| cluster(text).expect("valid").digest(firmware, engine);
+    let digest = |text: &str, firmware: &[u8], engine: &str| {
+        let files = [("firmware", *blake3::hash(firmware).as_bytes())];
+        cluster(text).expect("valid").digest(&files, engine)
+    };
     let here = digest(CLUSTER, b"elf", "engine 1");
     for (from, to) in [
         ("mps2-an385", "other"),
@@ -334,6 +338,15 @@ fn the_digest_holds_what_must_be_equal_and_nothing_else() {
         ("tcp/7", "tcp/8"),
         ("[network]", "[network]\ndns = [\"192.0.2.53\"]"),
         ("[network]", "[network]\nflows_max = 5000"),
+        ("[guest]", "[guest]\nram_mb = 512"),
+        (
+            "firmware = \"guest.elf\"",
+            "kernel = \"guest.elf\"\ncommand_line = \"quiet\"",
+        ),
+        (
+            "[network]",
+            "[[guest.disk]]\nimage = \"root.img\"\nread_only = true\n[network]",
+        ),
     ] {
         let other = digest(&CLUSTER.replacen(from, to, 1), b"elf", "engine 1");
         assert_ne!(other.digest, here.digest, "{to}");
@@ -362,6 +375,94 @@ fn the_digest_holds_what_must_be_equal_and_nothing_else() {
     here.check(here.digest).expect("equal");
     let error = here.check([0; 32]).expect_err("other settings");
     assert!(error.to_string().contains(&hex::encode(here.digest)) && error.fix().contains("check-config"));
+}
+
+#[test]
+fn a_linux_guest_has_a_kernel_memory_and_disks() {
+    const LINUX: &str = r#"kernel = "vmlinuz"
+initramfs = "initramfs.cpio.gz"
+command_line = "console=ttyAMA0 root=/dev/vda"
+ram_mb = 512
+saved = "/var/lib/quorate/booted"
+[[guest.disk]]
+image = "root.img"
+blake3 = "0000000000000000000000000000000000000000000000000000000000000007"
+[[guest.disk]]
+image = "data.img"
+read_only = true"#;
+    let text = CLUSTER.replace("firmware = \"guest.elf\"", LINUX);
+    let read = cluster(&text).expect("valid");
+    let folder = Path::new("/etc/quorate");
+    let (kernel, initramfs) = (folder.join("vmlinuz"), Some(folder.join("initramfs.cpio.gz")));
+    let command_line = "console=ttyAMA0 root=/dev/vda".to_owned();
+    assert_eq!(
+        read.guest.boot,
+        Boot::Linux {
+            kernel,
+            initramfs,
+            command_line
+        }
+    );
+    assert_eq!(read.ram_bytes(), 512 << 20);
+    assert_eq!(read.guest.saved.as_deref(), Some(Path::new("/var/lib/quorate/booted")));
+    let disks: Vec<_> = read
+        .guest
+        .disks
+        .iter()
+        .map(|disk| (disk.image.clone(), disk.read_only))
+        .collect();
+    assert_eq!(
+        disks,
+        [(folder.join("root.img"), false), (folder.join("data.img"), true)]
+    );
+    let printed = toml::to_string(&read).expect("it can be printed");
+    for line in [
+        "kernel = \"/etc/quorate/vmlinuz\"",
+        "ram_mb = 512",
+        "[[guest.disk]]",
+        "read_only = true",
+    ] {
+        assert!(printed.contains(line), "{line} in {printed}");
+    }
+}
+
+#[test]
+fn a_guest_boots_exactly_one_thing() {
+    for (instead, what) in [
+        ("", "guest: names neither a firmware nor a kernel"),
+        (
+            "firmware = \"f\"\nkernel = \"k\"",
+            "guest: names a firmware and a kernel",
+        ),
+        (
+            "firmware = \"f\"\ninitramfs = \"i\"",
+            "guest.initramfs: has no meaning for a firmware",
+        ),
+        (
+            "firmware = \"f\"\ncommand_line = \"c\"",
+            "guest.command_line: has no meaning for a firmware",
+        ),
+        (
+            "kernel = \"k\"\ncommand_line = \"a\\nb\"",
+            "guest.command_line: holds a control character",
+        ),
+        (
+            "kernel = \"k\"\nram_mb = 0",
+            "guest.ram_mb: 0 is not between 1 and 65536",
+        ),
+        (
+            "kernel = \"k\"\n[[guest.disk]]\nimage = \"i\"\nblake3 = \"7\"",
+            "is not a BLAKE3 hash",
+        ),
+        (
+            "kernel = \"k\"\ndisk = [{image=\"1\"}, {image=\"2\"}, {image=\"3\"}, {image=\"4\"}, {image=\"5\"}]",
+            "guest.disk: 5 disks",
+        ),
+    ] {
+        let error = cluster(&CLUSTER.replace("firmware = \"guest.elf\"", instead)).expect_err(instead);
+        assert!(error.to_string().contains(what), "{instead}: {error}");
+        assert!(!error.fix().is_empty());
+    }
 }
 
 #[test]

@@ -103,6 +103,34 @@ impl Serialize for Mac {
     }
 }
 
+/// A BLAKE3 hash, in hexadecimal as `b3sum` prints it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(try_from = "String")]
+pub struct Blake3(pub [u8; 32]);
+
+impl TryFrom<String> for Blake3 {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Blake3, String> {
+        let bytes = hex::decode(&text).ok().and_then(|bytes| bytes.try_into().ok());
+        bytes
+            .map(Blake3)
+            .ok_or_else(|| format!("{text:?} is not a BLAKE3 hash of 64 hexadecimal digits"))
+    }
+}
+
+impl fmt::Display for Blake3 {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&hex::encode(self.0))
+    }
+}
+
+impl Serialize for Blake3 {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
 /// Which nodes let a packet of the guest out.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]

@@ -2,7 +2,6 @@
 //! if it is away, and run until told to stop.
 
 use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -21,10 +20,12 @@ use crate::config::{Cluster, Config, ConfigError, Mode};
 use crate::edge::Edge;
 use crate::egress::{Egress, Gate, Sent};
 use crate::executor::Executor;
-use crate::guest::{Guest, GuestError, NetworkConfig};
+use crate::guest::{Guest, GuestError};
+use crate::images::GuestFiles;
 use crate::log::{self, AgreedTime, AnyLog, CodecError, Entry, Log, LogError, Missing};
 use crate::peers::Peers;
 use crate::replica::Replica;
+use crate::solo::network;
 
 /// How long a call to the store keeps trying by itself. The replica repeats what failed, so this only bounds how late it
 /// learns of it.
@@ -39,13 +40,8 @@ pub enum NodeError {
     #[error(transparent)]
     Config(#[from] ConfigError),
     /// The guest cannot be built.
-    #[error("the guest cannot be built from {}: {error}", firmware.display())]
-    Guest {
-        /// Which firmware.
-        firmware: PathBuf,
-        /// Why not.
-        error: GuestError,
-    },
+    #[error("the guest cannot be built: {0}")]
+    Guest(#[from] GuestError),
     /// The database, for good.
     #[error(transparent)]
     Log(#[from] LogError),
@@ -77,12 +73,12 @@ pub enum NodeError {
 /// It cannot start, or an invariant breaks while it runs. A database that is away is waited for.
 pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(), NodeError> {
     tokio::pin!(shutdown);
-    let firmware = config.cluster.firmware()?;
-    let digest = config.cluster.digest(&firmware, machine::ENGINE_ID);
-    // Before anything else is touched: a wrong firmware is found at once.
+    let files = GuestFiles::open(&config.cluster)?;
+    let digest = config.cluster.digest(files.hashes(), machine::ENGINE_ID);
+    // Before anything else is touched: a wrong file is found at once.
     build(
         &config.cluster,
-        &firmware,
+        &files,
         &Entry::genesis(digest.digest, AgreedTime::default()),
     )?;
     let tap = Tap::open(&config.tap.name, Options::default())?;
@@ -92,7 +88,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     };
     digest.check(begun.genesis.config.unwrap_or_default())?;
     let (stop, stopped) = watch::channel(());
-    let mut node = open(&config, begun, &firmware, tap, digest.digest, stopped).await?;
+    let mut node = open(&config, begun, &files, tap, digest.digest, stopped).await?;
     info!(
         node = config.node,
         machine = config.cluster.machine,
@@ -140,7 +136,7 @@ async fn try_begin(config: &Config, digest: [u8; 32]) -> Result<Begun, NodeError
         Missing::Create,
     )
     .await?;
-    let first = Entry::genesis(digest, AgreedTime(clock::wall_ns()));
+    let first = Entry::begin(digest, AgreedTime(clock::wall_ns()), random_id()?);
     let genesis = Entry::decode(&log.genesis(first.to_row()).await?)?;
     let incarnation = log.incarnate(config.me).await?;
     Ok(Begun {
@@ -151,22 +147,15 @@ async fn try_begin(config: &Config, digest: [u8; 32]) -> Result<Begun, NodeError
 }
 
 /// Build the guest as it is after `genesis`.
-fn build(cluster: &Cluster, firmware: &[u8], genesis: &Entry) -> Result<Guest, NodeError> {
-    let definition = cluster.definition(firmware.to_vec(), machine::AgreedTime(genesis.grant.until.0));
-    let network = match &cluster.network.mode {
-        Mode::Nat(config) => NetworkConfig::Nat(config.clone()),
-        Mode::L2 => NetworkConfig::L2,
-    };
-    Guest::new(&definition, &network, genesis).map_err(|error| NodeError::Guest {
-        firmware: cluster.guest.firmware.clone(),
-        error,
-    })
+fn build(cluster: &Cluster, files: &GuestFiles, genesis: &Entry) -> Result<Guest, NodeError> {
+    let definition = files.definition(cluster, genesis);
+    Ok(Guest::new(&definition, &network(cluster), files.saved(), genesis)?)
 }
 
 async fn open(
     config: &Config,
     begun: Begun,
-    firmware: &[u8],
+    files: &GuestFiles,
     tap: Tap,
     digest: [u8; 32],
     stopped: watch::Receiver<()>,
@@ -191,7 +180,7 @@ async fn open(
         Arc::clone(&sent),
         stale_max,
     );
-    let guest = build(&config.cluster, firmware, &genesis)?;
+    let guest = build(&config.cluster, files, &genesis)?;
     let (to, reports) = mpsc::unbounded_channel(); // bounded by the replica: at most 64 entries are handed out ahead
     let executor = Executor::start(guest, egress, move |report| drop(to.send(report)));
     let executor = executor.map_err(io_error("start the executor's thread".into()))?;
@@ -271,7 +260,17 @@ fn policy(setting: crate::config::Egress) -> Policy {
 }
 
 fn random_seed() -> Result<u64, NodeError> {
-    getrandom::u64().map_err(|error| io_error("read random bytes".into())(io::Error::other(error)))
+    getrandom::u64().map_err(no_random)
+}
+
+fn random_id() -> Result<u128, NodeError> {
+    let mut id = [0; 16];
+    getrandom::fill(&mut id).map_err(no_random)?;
+    Ok(u128::from_le_bytes(id))
+}
+
+fn no_random(error: getrandom::Error) -> NodeError {
+    io_error("read random bytes".into())(io::Error::other(error))
 }
 
 fn io_error(what: String) -> impl FnOnce(io::Error) -> NodeError {

@@ -12,13 +12,17 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::router::Router;
-use super::topology::{EXTERNAL, TAP, Topology, TopologyError, UPLINK, node, own_address, peer_address, spawn};
+use super::topology::{TAP, Topology, TopologyError, UPLINK, node, own_address, peer_address, spawn};
 use crate::admin::{self, NodeReadiness, NodeRole, Status};
 
 /// How often a condition is looked at while waiting for it.
 const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Lines of a node's log shown when something went wrong.
 const LOG_TAIL_LINES: usize = 15;
+
+/// What all translated guests have in `[network]`.
+const NAT: &str =
+    "guest = \"10.77.0.2/24\"\ngateway = \"10.77.0.1\"\nexternal = [\"203.0.113.10\"]\nforward = [\"all\"]\n";
 
 /// Why the cluster does not do what was asked.
 #[derive(Debug, thiserror::Error)]
@@ -59,8 +63,10 @@ pub struct Spec {
     pub store: String,
     /// Per-node store URLs, where they differ.
     pub stores: Vec<String>,
-    /// The guest's firmware.
-    pub firmware: PathBuf,
+    /// The lines of `[guest]`; see [`firmware`] and [`Debian::settings`](super::debian::Debian::settings).
+    pub guest: String,
+    /// Further lines of `[network]`.
+    pub network_extra: String,
     /// `nat` or `l2`.
     pub mode: &'static str,
     /// Egress policy.
@@ -71,6 +77,44 @@ pub struct Spec {
     pub node_extra: String,
     /// Whether every node has an external address of its own beside the shared one (mode `nat`).
     pub own_addresses: bool,
+}
+
+/// The lines of `[guest]` for a microcontroller with `firmware`.
+#[must_use]
+pub fn firmware(firmware: &Path) -> String {
+    format!("board = \"mps2-an385\"\nfirmware = {firmware:?}\n")
+}
+
+impl Spec {
+    /// The cluster's settings, as a file in a node's directory.
+    fn cluster_toml(&self, store: &str) -> String {
+        let Spec { machine, guest, .. } = self;
+        let mut text = format!("machine = \"{machine}\"\nstore = \"{store}\"\nkey_file = \"../cluster.key\"\n");
+        for index in 0..self.nodes {
+            let (name, peer) = (node(index), peer_address(index));
+            text += &format!("\n[[node]]\nname = \"{name}\"\npeer = \"{peer}:7700\"\n");
+            if self.own_addresses {
+                text += &format!("external = [\"{}\"]\n", own_address(index));
+            }
+        }
+        text += &format!("\n[guest]\n{guest}\n");
+        text += &format!("[network]\nmode = \"{}\"\negress = \"{}\"\n", self.mode, self.egress);
+        if self.mode == "nat" {
+            text += NAT;
+        }
+        text + &self.network_extra + &self.cluster_extra
+    }
+
+    /// Settings of a cluster of one node with the same network, for a guest that is booted by itself.
+    #[must_use]
+    pub fn settings_of_one(guest: &str, network_extra: &str) -> String {
+        format!(
+            "machine = \"solo\"\nstore = \"sqlite:none\"\nkey_file = \"none\"\n\n\
+             [[node]]\nname = \"{}\"\npeer = \"{}:7700\"\n\n[guest]\n{guest}\n[network]\n{NAT}{network_extra}",
+            node(0),
+            peer_address(0)
+        )
+    }
 }
 
 /// A node's process.
@@ -141,7 +185,7 @@ impl Cluster {
             let directory = self.node_directory(index);
             fs::create_dir_all(&directory).map_err(io_error("make a node's directory"))?;
             let store = self.spec.stores.get(index).unwrap_or(&self.spec.store);
-            write(&directory.join("cluster.toml"), &self.cluster_toml(store))?;
+            write(&directory.join("cluster.toml"), &self.spec.cluster_toml(store))?;
             write(&directory.join("node.toml"), &node_toml(index, &self.spec.node_extra))?;
         }
         Ok(())
@@ -160,35 +204,6 @@ impl Cluster {
         }
         let message = String::from_utf8_lossy(&output.stderr).trim().to_owned();
         Err(io_error("make the tables in the store")(io::Error::other(message)))
-    }
-
-    fn cluster_toml(&self, store: &str) -> String {
-        let Spec {
-            nodes,
-            machine,
-            mode,
-            egress,
-            firmware,
-            own_addresses,
-            cluster_extra,
-            ..
-        } = &self.spec;
-        let firmware = firmware.display();
-        let mut text = format!("machine = \"{machine}\"\nstore = \"{store}\"\nkey_file = \"../cluster.key\"\n");
-        for index in 0..*nodes {
-            let (name, peer) = (node(index), peer_address(index));
-            text += &format!("\n[[node]]\nname = \"{name}\"\npeer = \"{peer}:7700\"\n");
-            if *own_addresses {
-                text += &format!("external = [\"{}\"]\n", own_address(index));
-            }
-        }
-        text += &format!("\n[guest]\nboard = \"mps2-an385\"\nfirmware = \"{firmware}\"\n");
-        text += &format!("\n[network]\nmode = \"{mode}\"\negress = \"{egress}\"\n");
-        if *mode == "nat" {
-            text += "guest = \"10.77.0.2/24\"\ngateway = \"10.77.0.1\"\n";
-            text += &format!("external = [\"{EXTERNAL}\"]\nforward = [\"all\"]\n");
-        }
-        text + cluster_extra
     }
 
     /// Start node `index`, which must not run. It is killed when the calling thread ends.

@@ -136,6 +136,157 @@ impl Outcome {
     }
 }
 
+/// The result of a demo in which clients do transactions.
+#[derive(Debug, Clone)]
+pub struct Tally {
+    /// `ldap` or `mail`.
+    pub guest: &'static str,
+    /// How many nodes were started.
+    pub nodes: usize,
+    /// Who died, in order: (node, role).
+    pub killed: Vec<(String, &'static str)>,
+    /// How many should have died.
+    pub kills_asked: usize,
+    /// Transactions begun.
+    pub transactions: u64,
+    /// Transactions that the guest refused in an orderly way.
+    pub refused: u64,
+    /// Writes, or messages, that the guest acknowledged.
+    pub acknowledged: u64,
+    /// Of those, found again in the end, each exactly once.
+    pub found: u64,
+    /// Of those, found exactly once outside of the guest, too, where that was looked for.
+    pub uploaded: Option<u64>,
+    /// How the connection broke, if it did.
+    pub broken: Option<String>,
+    /// Longest time between two acknowledgements, from the first fault on (all the time if there was none).
+    pub longest_gap: Duration,
+    /// Median append, as the sequencer measured it before the fault.
+    pub append_p50_us: Option<u64>,
+    /// Median and 99th percentile of a transaction before the fault, in milliseconds.
+    pub transaction_ms: Option<(f64, f64)>,
+    /// (node, (index, digest)) of every node that runs in the end.
+    pub digests: Vec<(String, (u64, String))>,
+}
+
+impl Tally {
+    /// Whether the nodes hold the same machine.
+    #[must_use]
+    pub fn digests_equal(&self) -> bool {
+        self.digests.windows(2).all(|pair| pair[0].1 == pair[1].1) && !self.digests.is_empty()
+    }
+
+    /// What did not hold.
+    fn wrong(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if let Some(broken) = &self.broken {
+            wrong.push(format!("the connection broke ({broken})"));
+        }
+        if self.acknowledged == 0 {
+            wrong.push("nothing was acknowledged".to_owned());
+        }
+        for (what, found) in [("guest", Some(self.found)), ("bucket", self.uploaded)] {
+            if let Some(found) = found.filter(|found| *found != self.acknowledged) {
+                let acknowledged = self.acknowledged;
+                wrong.push(format!("{found} of {acknowledged} are in the {what} exactly once"));
+            }
+        }
+        if !self.digests_equal() {
+            wrong.push("the nodes' machines differ".to_owned());
+        }
+        if self.killed.len() != self.kills_asked {
+            wrong.push("not all nodes could be killed as asked".to_owned());
+        }
+        wrong
+    }
+
+    /// Whether everything held.
+    #[must_use]
+    pub fn held(&self) -> bool {
+        self.wrong().is_empty()
+    }
+
+    /// One JSON object; times in milliseconds.
+    #[must_use]
+    pub fn json(&self) -> Value {
+        json!({
+            "guest": self.guest,
+            "nodes": self.nodes,
+            "killed": self.killed.first().map(|(_, role)| role),
+            "killed_nodes": self.killed.iter().map(|(node, _)| node).collect::<Vec<_>>(),
+            "same_connection": self.broken.is_none(),
+            "connections_broken": u64::from(self.broken.is_some()),
+            "broken": self.broken,
+            "transactions": self.transactions,
+            "refused": self.refused,
+            "acknowledged": self.acknowledged,
+            "found": self.found,
+            "uploaded": self.uploaded,
+            "bytes_lost": if self.found == self.acknowledged { Some(0) } else { None },
+            "longest_gap_ms": milliseconds(self.longest_gap),
+            "append_p50_ms": self.append_p50_us.map(|us| us as f64 / 1000.0),
+            "transaction_p50_ms": self.transaction_ms.map(|(median, _)| median),
+            "transaction_p99_ms": self.transaction_ms.map(|(_, worst)| worst),
+            "digests_equal": self.digests_equal(),
+            "digests": self.digests.iter().map(|(node, (index, digest))| {
+                json!({ "node": node, "index": index, "digest": digest })
+            }).collect::<Vec<_>>(),
+            "held": self.held(),
+        })
+    }
+
+    /// The table at the end of the story.
+    #[must_use]
+    pub fn table(&self) -> String {
+        let mut table = Table::new();
+        table.load_style(UTF8_FULL_CONDENSED);
+        let connection = match &self.broken {
+            None => "the same from beginning to end".to_owned(),
+            Some(error) => format!("BROKE: {error}"),
+        };
+        table.add_row(["TCP connection", &connection]);
+        table.add_row([
+            "transactions",
+            &format!("{} ({} refused)", self.transactions, self.refused),
+        ]);
+        table.add_row(["acknowledged", &self.acknowledged.to_string()]);
+        table.add_row(["found again in the guest", &self.found.to_string()]);
+        if let Some(uploaded) = self.uploaded {
+            table.add_row(["found in the bucket outside", &uploaded.to_string()]);
+        }
+        table.add_row(["longest gap", &format!("{:.0} ms", milliseconds(self.longest_gap))]);
+        let or_none = |value: Option<String>| value.unwrap_or_else(|| "-".into());
+        let append = self.append_p50_us.map(|us| format!("{:.2} ms", us as f64 / 1000.0));
+        table.add_row(["append to the log, median", &or_none(append)]);
+        let took = self
+            .transaction_ms
+            .map(|(p50, p99)| format!("{p50:.1} ms / {p99:.1} ms"));
+        table.add_row(["a transaction, median / 99 %", &or_none(took)]);
+        for (node, (index, digest)) in &self.digests {
+            let short = digest.get(..16).unwrap_or(digest);
+            table.add_row([&format!("digest of {node} at {index}"), short]);
+        }
+        table.to_string()
+    }
+
+    /// The last line of the story.
+    #[must_use]
+    pub fn verdict(&self) -> String {
+        let wrong = self.wrong();
+        if !wrong.is_empty() {
+            return format!("DID NOT HOLD: {}.", wrong.join(", "));
+        }
+        let names: Vec<&str> = self.killed.iter().map(|(node, _)| node.as_str()).collect();
+        if names.is_empty() {
+            return "Held: everything acknowledged is there, every node holds the same machine.".into();
+        }
+        format!(
+            "Held: {} died, and everything acknowledged is there.",
+            names.join(" and ")
+        )
+    }
+}
+
 fn milliseconds(time: Duration) -> f64 {
     (time.as_secs_f64() * 1e5).round() / 100.0
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use quorate::admin::NodeReadiness;
 use quorate::demo::client::{Conversation, Pace, get};
-use quorate::demo::cluster::{Cluster, Spec};
+use quorate::demo::cluster::{self, Cluster, Spec};
 use quorate::demo::topology::{self, EXTERNAL, isolate};
 
 use crate::common::postgres::{Options, Postgres};
@@ -125,7 +125,8 @@ impl Lab {
                 Some(postgres) => postgres.url(),
             },
             stores: relays.iter().map(url).collect(),
-            firmware: firmware(),
+            guest: cluster::firmware(&firmware()),
+            network_extra: String::new(),
             mode: setup.mode,
             egress: setup.egress,
             cluster_extra: String::new(),

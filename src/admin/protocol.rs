@@ -125,6 +125,9 @@ pub struct Status {
     pub lag_ms: u64,
     /// `busy`, `idle` or `stopped`.
     pub activity: String,
+    /// What the guest's kernel said when it gave up, if it did and was not started again.
+    #[serde(default)]
+    pub crash: Option<String>,
     /// This node's inputs that wait for their commit.
     pub pending_inputs: u64,
     /// Time of an append, median; 0: none lately.

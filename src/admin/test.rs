@@ -35,6 +35,7 @@ fn status() -> Status {
         agreed_time_ns: 5,
         lag_ms: 3,
         activity: "busy".to_owned(),
+        crash: None,
         pending_inputs: 0,
         append_p50_us: 700,
         append_p99_us: 900,

@@ -120,6 +120,9 @@ fn show(status: &Status) -> String {
             status.agreed_time_ns / 1_000_000
         ),
     );
+    if let Some(crash) = &status.crash {
+        row("crashed", format!("{crash} (`quorate reset` starts it again)"));
+    }
     row(
         "append",
         format!("p50 {} us, p99 {} us", status.append_p50_us, status.append_p99_us),

@@ -8,6 +8,7 @@ pub mod cluster;
 pub mod debian;
 mod freertos;
 pub mod lifetime;
+pub mod mail;
 mod relay;
 mod report;
 pub mod router;

@@ -1,18 +1,17 @@
 //! The demos of Debian: a client does transactions on one TCP connection while one node after the other dies. In the end
 //! everything the guest acknowledged must be there, exactly once.
 
-use std::collections::BTreeMap;
 use std::io;
-use std::path::{Path, PathBuf};
-use std::process::Command;
+use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::cluster::Cluster;
 use super::debian::{Console, Debian};
+use super::mail::{BUCKET, maildir, once};
 use super::report::Tally;
 use super::s3::S3;
 use super::story::Story;
-use super::topology::{EXTERNAL, node, output};
+use super::topology::{EXTERNAL, node};
 use super::transactions::{Client, LDAP, MAIL, Said, Transcript};
 use super::{DemoError, Ending, Machine, Options, Victim, io_error, role, start, victim};
 use crate::admin;
@@ -23,9 +22,6 @@ const BOOT_PATIENCE: Duration = Duration::from_secs(300);
 const WORK: Duration = Duration::from_secs(6);
 /// A node that was killed is started again and replays the log.
 const RETURN_PATIENCE: Duration = Duration::from_secs(120);
-/// Where the guest keeps its mail, and the bucket it uploads to.
-const MAILDIR: &str = "/srv/mail/new";
-const BUCKET: &str = "mail";
 
 /// Which service is used.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -291,47 +287,4 @@ impl Stage<'_> {
             digests: Vec::new(),
         })
     }
-}
-
-/// How many of the accepted messages are among `digests` (SHA-256 in hexadecimal) exactly once.
-fn once(transcript: &Transcript, digests: impl IntoIterator<Item = String>) -> u64 {
-    let mut counts: BTreeMap<String, usize> = BTreeMap::new();
-    for digest in digests {
-        *counts.entry(digest).or_default() += 1;
-    }
-    let accepted = transcript.said.iter().filter_map(|(_, said)| match said {
-        Said::Done { sha256, .. } => sha256.as_ref(),
-        _ => None,
-    });
-    accepted.filter(|digest| counts.get(*digest) == Some(&1)).count() as u64
-}
-
-/// SHA-256 of every message in the guest's Maildir, asked of the guest over ssh.
-fn maildir(key: &Path) -> io::Result<Vec<String>> {
-    // ssh refuses a key that others may read, and the build's folder may be anybody's.
-    let copy = tempfile::NamedTempFile::new()?;
-    std::fs::copy(key, copy.path())?;
-    std::fs::set_permissions(copy.path(), std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-    let mut command = Command::new("ssh");
-    command.arg("-i").arg(copy.path());
-    for option in [
-        "BatchMode=yes",
-        "StrictHostKeyChecking=no",
-        "UserKnownHostsFile=/dev/null",
-        "LogLevel=ERROR",
-        "ConnectTimeout=20",
-    ] {
-        command.args(["-o", option]);
-    }
-    command
-        .arg(format!("root@{EXTERNAL}"))
-        .arg(format!("cd {MAILDIR} && find . -type f -exec sha256sum {{}} +"));
-    let listed = output("client", &mut command)?;
-    if !listed.status.success() {
-        let why = String::from_utf8_lossy(&listed.stderr);
-        return Err(io::Error::other(format!("ssh to the guest: {}", why.trim())));
-    }
-    let lines = String::from_utf8_lossy(&listed.stdout);
-    let digest = |line: &str| line.split_whitespace().next().map(str::to_owned);
-    Ok(lines.lines().filter_map(digest).collect())
 }

@@ -7,7 +7,9 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tracing::warn;
 
+use super::crash::CrashWatch;
 use super::{Node, Stop};
 use crate::admin::{AdminBackend, AdminError, AdminServer, DigestAt, EdgeStatus, Feed, PeerStatus, Refusal, Status};
 use crate::capture::Capture;
@@ -102,6 +104,7 @@ pub(super) struct Admin {
     console: Arc<Feed>,
     config: Config,
     started: Instant,
+    crashes: CrashWatch,
 }
 
 impl Admin {
@@ -128,6 +131,7 @@ impl Admin {
             console,
             config: config.clone(),
             started: Instant::now(),
+            crashes: CrashWatch::default(),
         })
     }
 
@@ -137,8 +141,14 @@ impl Admin {
     }
 
     /// The guest wrote to its serial ports.
-    pub(super) fn serial(&self, written: &[machine::SerialOut]) {
+    pub(super) fn serial(&mut self, written: &[machine::SerialOut]) {
         for out in written.iter().filter(|out| out.port == CONSOLE_PORT) {
+            if self.crashes.take_in(&out.bytes) {
+                warn!(
+                    console = self.crashes.crash(),
+                    "the guest has crashed; `quorate reset` starts it again"
+                );
+            }
             self.console.publish(out.bytes.clone());
         }
     }
@@ -184,6 +194,7 @@ fn status<L: Log>(node: &Node<L>) -> Status {
         agreed_time_ns: statistics.time.0,
         lag_ms: lag_ns / 1_000_000,
         activity: activity(statistics.activity).into(),
+        crash: node.admin.crashes.crash().map(str::to_owned),
         pending_inputs: node.replica.pending() as u64,
         append_p50_us: statistics.append_ns.percentile_us(50).unwrap_or_default(),
         append_p99_us: statistics.append_ns.percentile_us(99).unwrap_or_default(),

@@ -13,6 +13,7 @@
 //! ```
 
 mod backend;
+mod crash;
 mod start;
 mod statistics;
 

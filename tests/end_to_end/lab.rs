@@ -1,13 +1,14 @@
 //! A cluster under test: namespaces, nodes, router, client, and a real store whose wire to each node can be cut.
 
 use std::net::{IpAddr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::Duration;
 
 use quorate::admin::NodeReadiness;
-use quorate::demo::client::{Conversation, Pace, get};
+use quorate::demo::client::{Conversation, Pace, connect, get};
 use quorate::demo::cluster::{self, Cluster, Spec};
+use quorate::demo::debian::Debian;
 use quorate::demo::topology::{self, EXTERNAL, isolate};
 
 use crate::common::postgres::{Options, Postgres};
@@ -26,9 +27,20 @@ pub enum StoreKind {
     Postgres,
 }
 
+/// Which guest a cluster runs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum GuestKind {
+    /// FreeRTOS on a microcontroller, from power on.
+    Freertos,
+    /// Debian, going on from a machine that was booted once.
+    Debian,
+}
+
 /// What differs from the usual cluster.
 #[derive(Debug, Clone)]
 pub struct Setup {
+    /// Which guest.
+    pub guest: GuestKind,
     /// Where the log is.
     pub store: StoreKind,
     /// How many nodes.
@@ -49,6 +61,7 @@ impl Setup {
     /// Three nodes, translated, answers leave where questions came in.
     pub fn on(store: StoreKind) -> Setup {
         Setup {
+            guest: GuestKind::Freertos,
             store,
             nodes: 3,
             mode: "nat",
@@ -58,23 +71,43 @@ impl Setup {
             database_down: false,
         }
     }
+
+    /// The same with Debian as the guest.
+    pub fn debian_on(store: StoreKind) -> Setup {
+        Setup {
+            guest: GuestKind::Debian,
+            ..Setup::on(store)
+        }
+    }
 }
 
 /// The cluster and what it stands on. Fields are dropped in this order.
 pub struct Lab {
     pub cluster: Cluster,
     pub relays: Vec<Relay>,
+    guest: GuestKind,
     _postgres: Option<Postgres>,
     _directory: tempfile::TempDir,
 }
 
 /// Builds the firmware (at once when it is built already).
 pub fn firmware() -> PathBuf {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/guests/freertos/build");
-    let output = Command::new(script).output().unwrap();
+    built("tests/guests/freertos/build")
+}
+
+/// Builds the Debian guest (at once when it is built already).
+pub fn debian() -> Debian {
+    Debian::load(&built("tests/guests/debian/build")).unwrap()
+}
+
+/// The path that a script of the project prints last.
+pub fn built(script: &str) -> PathBuf {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join(script);
+    let output = Command::new(&script).output().unwrap();
     assert!(
         output.status.success(),
-        "{script}: {}",
+        "{}: {}",
+        script.display(),
         String::from_utf8_lossy(&output.stderr)
     );
     PathBuf::from(String::from_utf8(output.stdout).unwrap().lines().last().unwrap())
@@ -116,6 +149,14 @@ impl Lab {
                 relay.directory().display()
             )
         };
+        let (guest, network_extra) = match setup.guest {
+            GuestKind::Freertos => (cluster::firmware(&firmware()), String::new()),
+            GuestKind::Debian => {
+                let debian = debian();
+                let saved = debian.booted(&mut |_, _| ()).unwrap();
+                (debian.settings(Some(&saved)), Debian::network_settings())
+            }
+        };
         let spec = Spec {
             program: env!("CARGO_BIN_EXE_quorate").into(),
             nodes: setup.nodes,
@@ -125,8 +166,8 @@ impl Lab {
                 Some(postgres) => postgres.url(),
             },
             stores: relays.iter().map(url).collect(),
-            guest: cluster::firmware(&firmware()),
-            network_extra: String::new(),
+            guest,
+            network_extra,
             mode: setup.mode,
             egress: setup.egress,
             cluster_extra: String::new(),
@@ -137,14 +178,24 @@ impl Lab {
         Some(Lab {
             cluster,
             relays,
+            guest: setup.guest,
             _postgres: postgres,
             _directory: directory,
         })
     }
 
-    /// Wait until every running node is ready and the guest answers HTTP through the router.
+    /// Wait until every running node is ready and the guest answers through the router.
     pub fn wait_answering(&self) {
-        self.wait_answering_at(guest(80));
+        match self.guest {
+            GuestKind::Freertos => self.wait_answering_at(guest(80)),
+            GuestKind::Debian => {
+                self.cluster.wait_ready(PATIENCE).unwrap();
+                let answers = || connect(guest(389)).is_ok();
+                self.cluster
+                    .wait_for("the directory to answer", PATIENCE, answers)
+                    .unwrap();
+            }
+        }
     }
 
     /// The same, through one of its addresses.

@@ -7,6 +7,7 @@
 mod common;
 
 mod bulk;
+mod debian;
 mod demo;
 mod faults;
 mod hostile;

@@ -10,6 +10,7 @@ use machine::{
 };
 use std::path::Path;
 use std::process::Command;
+use std::sync::OnceLock;
 use support::{printed, skip};
 
 /// An entry's grant: 20 ms at 500 M instructions/s, as a sequencer gives a busy guest.
@@ -73,6 +74,12 @@ fn first_half(machine: &mut Machine) -> Vec<Digest> {
     digests.collect::<Vec<_>>().into_iter().flatten().collect()
 }
 
+/// What [`first_half`] gives of a machine that nobody touches.
+fn reference(definition: &Definition) -> &'static [Digest] {
+    static REFERENCE: OnceLock<Vec<Digest>> = OnceLock::new();
+    REFERENCE.get_or_init(|| first_half(&mut Machine::new(definition).unwrap()))
+}
+
 /// Types `text` at the prompt; what is printed up to the next one.
 fn command(machine: &mut Machine, text: &str) -> String {
     let bytes = format!("{text}\n").into_bytes();
@@ -130,7 +137,7 @@ fn a_shell_a_disk_and_power_off_the_same_twice() {
 #[test]
 fn cut_and_restored_in_the_middle_of_booting() {
     let Some(definition) = debian() else { return };
-    let reference = first_half(&mut Machine::new(&definition).unwrap());
+    let reference = reference(&definition);
     let mut machine = Machine::new(&definition).unwrap();
     let mut digests = Vec::new();
     for entry in 1..=MIDDLE {
@@ -151,7 +158,7 @@ fn cut_and_restored_in_the_middle_of_booting() {
 #[test]
 fn where_the_engine_stops_is_never_seen() {
     let Some(definition) = debian() else { return };
-    let reference = first_half(&mut Machine::new(&definition).unwrap());
+    let reference = reference(&definition);
     for (seed, stop_every, flush) in [(1, 10_000, false), (2, 1_000_000, false), (3, 4_000_000, true)] {
         let mut machine = Machine::new(&definition).unwrap();
         machine.disturb(Some(Disturbance {
@@ -170,7 +177,7 @@ fn where_the_engine_stops_is_never_seen() {
 #[test]
 fn the_size_of_the_code_buffer_is_never_seen() {
     let Some(definition) = debian() else { return };
-    let reference = first_half(&mut Machine::new(&definition).unwrap());
+    let reference = reference(&definition);
     for mib in [4, 32] {
         let mut machine = Machine::with_code_buffer(&definition, Some(mib)).unwrap();
         assert_eq!(first_half(&mut machine), reference, "{mib} MiB");

@@ -6,16 +6,17 @@
 # Each installs what it misses when it runs as root on Debian (tests/install); otherwise it says what is missing.
 
 CARGO ?= cargo
-# make soak: simulated clusters, and nodes killed in a row during real transfers
+# make soak: simulated clusters, nodes killed in a row during real transfers, and rounds of faults for Debian's services
 SEEDS ?= 2000
 ROUNDS ?= 20
 # nextest where it is installed; plain cargo test otherwise, end-to-end tests one at a time
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: demo test bench check soak guests guest-debian install-build install-debian install-test
+.PHONY: demo test bench check soak guests guest-debian clients install-build install-debian install-test
 
 # What is built on the way is told on standard error: standard output belongs to the demo (DEMO="--json").
-demo: guests
+# DEMO="--guest ldap" and DEMO="--guest mail" need Debian and the clients' libraries, too.
+demo: guests $(if $(findstring ldap,$(DEMO))$(findstring mail,$(DEMO)),guest-debian clients)
 	@$(CARGO) build --release --bin quorate
 	@$(CARGO) run --release --quiet -- demo $(DEMO)
 
@@ -25,8 +26,11 @@ guests: install-build
 guest-debian: install-debian
 	@tests/guests/debian/build >&2
 
+clients: install-test
+	@tests/clients/python >&2
+
 # Examples in the documentation first, so that the closing line is that of the tests.
-test: guests install-test
+test: guests guest-debian clients
 	$(CARGO) test --release --workspace --doc --quiet
 ifeq ($(NEXTEST),yes)
 	$(CARGO) nextest run --release --workspace --config-file tests/nextest.toml
@@ -34,7 +38,7 @@ else
 	$(CARGO) test --release --workspace --lib --bins --tests -- --test-threads=1
 endif
 
-bench: guests install-test
+bench: guests guest-debian clients
 	$(CARGO) bench --bench figures
 
 check: install-build
@@ -43,9 +47,9 @@ check: install-build
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps --document-private-items
 	$(CARGO) test --release --quiet --test licences
 
-soak: guests install-test
+soak: guests guest-debian clients
 	QUORATE_SEEDS=$(SEEDS) $(CARGO) test --release --test simulation -- --nocapture
-	QUORATE_ROUNDS=$(ROUNDS) $(CARGO) test --release --test end_to_end -- --nocapture kills_in_a_row
+	QUORATE_ROUNDS=$(ROUNDS) $(CARGO) test --release --test end_to_end -- --nocapture --test-threads=1 kills_in_a_row every_fault
 
 install-build:
 	@tests/install build

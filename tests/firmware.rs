@@ -1,4 +1,4 @@
-//! The guest's firmware on QEMU, exercised by real clients: tests/guests/freertos/test-qemu.
+//! The guests on QEMU, which is the reference for our boards, exercised by real clients: tests/guests/*/test-qemu.
 
 #![allow(clippy::unwrap_used)] // a broken assumption is a failed test
 
@@ -8,13 +8,23 @@ use std::process::Command;
 mod common;
 
 #[test]
-fn every_service_works_on_qemu() {
-    for program in ["qemu-system-arm", "python3", "arm-none-eabi-gcc"] {
+fn every_service_of_freertos_works_on_qemu() {
+    every_service_works("freertos", &["qemu-system-arm", "python3", "arm-none-eabi-gcc"]);
+}
+
+#[test]
+fn every_service_of_debian_works_on_qemu() {
+    every_service_works("debian", &["qemu-system-aarch64", "python3", "aarch64-linux-gnu-gcc"]);
+}
+
+fn every_service_works(guest: &str, programs: &[&str]) {
+    for program in programs {
         if Command::new(program).arg("--version").output().is_err() {
             return common::skip(&format!("{program} is not installed"));
         }
     }
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/guests/freertos/test-qemu");
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/guests");
+    let script = format!("{folder}/{guest}/test-qemu");
     let output = Command::new(script).output().unwrap();
     let (told, wrong) = (
         String::from_utf8_lossy(&output.stdout),

@@ -5,7 +5,9 @@
 mod support;
 
 use machine::disk::Disk;
-use machine::{Activity, AgreedTime, Boot, Definition, Digest, Disturbance, Entry, Grant, Input, Machine, Ticks};
+use machine::{
+    Activity, AgreedTime, Boot, Definition, Digest, Disturbance, Entry, Grant, Input, Machine, StateError, Ticks,
+};
 use std::process::Command;
 use support::{image, image_file, printed, run, skip};
 
@@ -94,6 +96,56 @@ fn programs_cut_and_restored_anywhere_go_on_equally() {
         }
         assert_eq!(text, expected);
     }
+}
+
+/// A machine saved under one log goes on under another, years later: the guest's counter does not see the time in
+/// between, so it prints what it would have printed, and every node computes the same.
+#[test]
+fn a_saved_machine_goes_on_at_another_time() {
+    let Some(definition) = image("timers") else { return };
+    let elsewhere = Definition {
+        seed: [9; 32],
+        start: AgreedTime(definition.start.0 + 100_000_000_000_000_000),
+        ..definition.clone()
+    };
+    let ns = 997;
+    let (expected, digests) = run_to_end(&mut Machine::new(&definition).unwrap(), ns);
+    let mut machine = Machine::new(&definition).unwrap();
+    let mut before = String::new();
+    for cut in 0..digests.len() {
+        before += &printed(&run(&mut machine, ns));
+        if ![1, 2, 3].map(|quarter| quarter * digests.len() / 4).contains(&cut) {
+            continue;
+        }
+        let state = machine.save();
+        assert_eq!(
+            Machine::restore(&elsewhere, &state).err(),
+            Some(StateError::OtherDefinition),
+            "what happens next is not the same there"
+        );
+        let mut here = Machine::resume(&elsewhere, &state).unwrap();
+        let mut there = Machine::resume(&elsewhere, &state).unwrap();
+        assert_eq!(here.time(), elsewhere.start);
+        let (text, after) = run_to_end(&mut here, ns);
+        assert_eq!(before.clone() + &text, expected, "saved after entry {cut}");
+        // cut and restored in the middle of its new life
+        for (entry, digest) in after.into_iter().enumerate() {
+            run(&mut there, ns);
+            assert_eq!(there.digest(), digest);
+            if entry % 40 == 7 {
+                there = Machine::restore(&elsewhere, &there.save()).unwrap();
+            }
+        }
+    }
+    let smaller = Definition {
+        ram_bytes: definition.ram_bytes / 2,
+        ..elsewhere
+    };
+    let state = machine.save();
+    assert_eq!(
+        Machine::resume(&smaller, &state).err(),
+        Some(StateError::OtherDefinition)
+    );
 }
 
 #[test]

@@ -109,6 +109,36 @@ fn a_restored_machine_goes_on_equally() {
     }
 }
 
+/// Under another log: the same on all its nodes, cut and restored too.
+#[test]
+fn a_saved_machine_goes_on_at_another_time() {
+    let Some(definition) = program("mixture") else { return };
+    let mut machine = Machine::new(&definition).unwrap();
+    replay(&mut machine, &entries()[..20]);
+    let state = machine.save();
+    let elsewhere = Definition {
+        seed: [1; 32],
+        start: AgreedTime(machine.time().0 + 7_000_000_000),
+        ..definition
+    };
+    let skipped = elsewhere.start.0 - machine.time().0;
+    let later = |mut entry: Entry| {
+        entry.grant.until.0 += skipped;
+        entry
+    };
+    let rest: Vec<Entry> = entries().drain(20..).map(later).collect();
+    let reference = replay(&mut Machine::resume(&elsewhere, &state).unwrap(), &rest);
+    let mut machine = Machine::resume(&elsewhere, &state).unwrap();
+    for (entry, (outputs, digest)) in rest.iter().zip(&reference) {
+        assert_eq!((&machine.apply(entry), &machine.digest()), (outputs, digest));
+        machine = Machine::restore(&elsewhere, &machine.save()).unwrap();
+    }
+    assert!(
+        Machine::restore(&elsewhere, &state).is_err(),
+        "it was saved under another log"
+    );
+}
+
 #[test]
 fn where_the_engine_stops_is_never_seen() {
     let Some(definition) = program("mixture") else { return };

@@ -7,10 +7,13 @@
 use crate::log::{AgreedTime, Grant};
 
 /// Instructions a second before anything was measured: a modest host.
-pub const RATE_START: u64 = RATE_LIMITS.0;
-/// Slowest and fastest rate believed, in instructions a second. A grant must hold what a guest does for a request, some
-/// 100,000 instructions, or each request costs several appends; on a host that is slower it just takes longer.
-pub const RATE_LIMITS: (u64, u64) = (200_000_000, 4_000_000_000);
+pub const RATE_START: u64 = GRANT_RATE_MIN;
+/// Slowest and fastest rate believed, in instructions a second.
+pub const RATE_LIMITS: (u64, u64) = (1_000_000, 4_000_000_000);
+/// Grants are computed from this rate at least, in instructions a second: one must hold what a guest does for a request,
+/// some 100,000 instructions, or each request costs several appends. On a slower host it takes longer, and the next one
+/// comes later.
+pub const GRANT_RATE_MIN: u64 = 200_000_000;
 /// Shortest and longest grant of a busy guest, in nanoseconds: shorter ones cost more than they gain in latency (at 1 ms,
 /// statements, doorbells and wake-ups take a twelfth of a host that runs three nodes), longer ones let a frame wait too
 /// long.
@@ -118,7 +121,7 @@ pub fn grant(situation: &Situation) -> Grant {
         STEP_NS_MAX
     };
     Grant {
-        ticks: ticks(situation.rate, busy_ns),
+        ticks: ticks(situation.rate.max(GRANT_RATE_MIN), busy_ns),
         until: AgreedTime(until.clamp(end.0, end.0.saturating_add(step_ns_max))),
     }
 }
@@ -153,7 +156,7 @@ mod tests {
             (&[1_000_000_000, 0, 500_000_000], &[0], 475_000_000),
             (&[1_000_000_000], &[900_000_000, 2_000_000_000], 600_000_000),
             (&[1_000_000_000], &[10], 500_000_000),
-            (&[10], &[], 200_000_000),
+            (&[10], &[], 1_000_000),
             (&[u64::MAX], &[], 4_000_000_000),
         ];
         for (keeping_up, catching_up, want) in table {
@@ -175,6 +178,19 @@ mod tests {
             assert_eq!(busy_ns(append_us * 1000, quiet), want_us * 1000, "{append_us}");
         }
         assert_eq!(busy_ns(u64::MAX, true), 10 * MS);
+    }
+
+    #[test]
+    fn a_slow_host_gets_grants_of_a_useful_size() {
+        let situation = Situation {
+            purpose: Purpose::Work,
+            end: AgreedTime(0),
+            now: AgreedTime(0),
+            rate: RATE_LIMITS.0,
+            busy_ns: 2 * MS,
+            lead_ns_max: 50 * MS,
+        };
+        assert_eq!(grant(&situation).ticks, 400_000);
     }
 
     /// All in milliseconds after the same instant.
@@ -202,12 +218,12 @@ mod tests {
                 purpose,
                 end: AgreedTime(end * MS),
                 now: AgreedTime(now * MS),
-                rate: 100_000_000,
+                rate: 300_000_000,
                 busy_ns: 4 * MS,
                 lead_ns_max: 50 * MS,
             };
             let expected = Grant {
-                ticks: 400_000,
+                ticks: 1_200_000,
                 until: AgreedTime(until_ns),
             };
             assert_eq!(grant(&situation), expected, "{purpose:?} {end} {now}");

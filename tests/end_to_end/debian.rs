@@ -185,7 +185,7 @@ impl Shell {
         self.type_in("root\r");
         self.wait(lab, "Password:");
         self.type_in("quorate\r");
-        self.wait(lab, "#");
+        self.wait(lab, "root@quorate:~# "); // after the terminal was asked for its size
     }
 
     fn type_in(&mut self, text: &str) {

@@ -1,9 +1,9 @@
 //! Guest memory: zeroed pages of the host that the CPU engine reads and writes while it runs.
 //!
-//! What a page holds is read here when a machine is saved or digested. The CPU owns its memory
-//! ([`crate::cpu::Cpu::memory`]), so the borrow checker keeps such reads apart from a run. Writes of the host go through
-//! the engine ([`crate::cpu::GuestMemory::write_memory`]), which must drop translations of what they overwrite; only a machine
-//! that has not run yet is filled directly.
+//! What a page holds is read here when a machine is saved or digested. The CPU's engine owns its memory, so the borrow
+//! checker keeps such reads apart from a run. Writes of the host go through the engine
+//! ([`crate::cpu::GuestMemory::write_memory`]), which must drop translations of what they overwrite; only a machine that
+//! has not run yet is filled directly.
 #![allow(unsafe_code)]
 
 use std::fs::File;

@@ -137,13 +137,13 @@ fn a_saved_machine_goes_on_at_another_time() {
             }
         }
     }
-    let smaller = Definition {
-        ram_bytes: definition.ram_bytes / 2,
+    let larger = Definition {
+        ram_bytes: definition.ram_bytes * 2,
         ..elsewhere
     };
     let state = machine.save();
     assert_eq!(
-        Machine::resume(&smaller, &state).err(),
+        Machine::resume(&larger, &state).err(),
         Some(StateError::OtherDefinition)
     );
 }

@@ -20,7 +20,7 @@ const SEEN_BYTES_MAX: usize = 64 << 10;
 /// What to boot, and until when.
 #[derive(Debug, Args)]
 pub(super) struct BootArgs {
-    /// The cluster's settings (its [guest] and [network] are used)
+    /// The cluster's settings; its guest and network are used
     #[arg(long, value_name = "FILE")]
     cluster: PathBuf,
     /// Save when the serial console has shown this text

@@ -31,7 +31,7 @@ impl Config {
         }
     }
 
-    /// Settings of the peer links. `digest`: of [`Cluster::digest`]; `engine`: the engine's id.
+    /// Settings of the peer links. `digest`: of [`Cluster::digest`](super::Cluster::digest); `engine`: the engine's id.
     ///
     /// # Errors
     /// If the cluster's key cannot be read.

@@ -29,7 +29,7 @@ pub const STEP_NS_MAX: u64 = 100_000_000;
 /// A guest that stopped for good gets an entry this often, in nanoseconds: a sign that the log is alive.
 pub const STOPPED_NS: u64 = 1_000_000_000;
 
-/// Instructions a second to grant: `share` thousandths of the slowest speed measured (see [`Share`](super::pace::Share)).
+/// Instructions a second to grant: `share` thousandths of the slowest speed measured (see `pace::Share`).
 /// Speeds of 0 are not known.
 ///
 /// A node that catches up counts with two thirds of its speed, or it would need twenty times as long as it was away, and

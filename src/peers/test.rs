@@ -1,8 +1,9 @@
 //! Real sockets on loopback. Every wait has a condition and a limit.
 
 use std::future::Future;
-use std::net::TcpListener as StdListener;
+use std::net::{Ipv4Addr, TcpListener as StdListener};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
 use rand::rngs::StdRng;
@@ -74,10 +75,19 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
     .await;
 }
 
+/// A loopback address that no other test uses: a port that is let go of here is not somebody else's a moment later. (What
+/// dials out on the loopback interface does so from 127.0.0.1.)
+fn own_loopback() -> Ipv4Addr {
+    static NUMBER: AtomicU8 = AtomicU8::new(1);
+    let process = std::process::id();
+    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+    Ipv4Addr::new(127, 1 + (process >> 8 & 0x7f) as u8, process as u8, number)
+}
+
 /// Settings of `count` nodes with free ports of their own.
 fn cluster(count: u16) -> Vec<PeersConfig> {
     let listeners: Vec<_> = (0..count)
-        .map(|_| StdListener::bind("127.0.0.1:0").expect("loopback"))
+        .map(|_| StdListener::bind((own_loopback(), 0)).expect("loopback"))
         .collect();
     let nodes: Vec<_> = listeners
         .iter()

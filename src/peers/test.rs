@@ -1,9 +1,9 @@
 //! Real sockets on loopback. Every wait has a condition and a limit.
 
 use std::future::Future;
-use std::net::{Ipv4Addr, TcpListener as StdListener};
+use std::io::ErrorKind;
+use std::net::TcpListener as StdListener;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
 use std::time::Instant;
 
 use rand::rngs::StdRng;
@@ -29,15 +29,26 @@ struct Node {
 
 impl Node {
     async fn start(config: PeersConfig) -> Node {
-        let (stop, stopped) = oneshot::channel();
-        let shutdown = async move {
-            let _ = stopped.await;
-        };
-        let (handle, events) = Peers::start(config, shutdown).await.expect("the port is free");
-        Node {
-            handle,
-            events,
-            stop: Some(stop),
+        let at = Instant::now();
+        loop {
+            let (stop, stopped) = oneshot::channel();
+            let shutdown = async move {
+                let _ = stopped.await;
+            };
+            match Peers::start(config.clone(), shutdown).await {
+                Ok((handle, events)) => {
+                    return Node {
+                        handle,
+                        events,
+                        stop: Some(stop),
+                    };
+                }
+                // For a moment another test's connection may have the port that was let go of.
+                Err(error) if error.kind() == ErrorKind::AddrInUse && at.elapsed() < PATIENCE => {
+                    tokio::time::sleep(Duration::from_millis(10)).await;
+                }
+                Err(error) => panic!("{}: {error}", config.listen),
+            }
         }
     }
 
@@ -75,19 +86,10 @@ async fn until(what: &str, condition: impl Fn() -> bool) {
     .await;
 }
 
-/// A loopback address that no other test uses: a port that is let go of here is not somebody else's a moment later. (What
-/// dials out on the loopback interface does so from 127.0.0.1.)
-fn own_loopback() -> Ipv4Addr {
-    static NUMBER: AtomicU8 = AtomicU8::new(1);
-    let process = std::process::id();
-    let number = NUMBER.fetch_add(1, Ordering::Relaxed);
-    Ipv4Addr::new(127, 1 + (process >> 8 & 0x7f) as u8, process as u8, number)
-}
-
 /// Settings of `count` nodes with free ports of their own.
 fn cluster(count: u16) -> Vec<PeersConfig> {
     let listeners: Vec<_> = (0..count)
-        .map(|_| StdListener::bind((own_loopback(), 0)).expect("loopback"))
+        .map(|_| StdListener::bind("127.0.0.1:0").expect("loopback"))
         .collect();
     let nodes: Vec<_> = listeners
         .iter()

@@ -135,19 +135,12 @@ impl Client {
     }
 }
 
-/// A stream of bytes from, and for the console to, the node.
+/// A stream of bytes from, and for the console to, the node. It ends when the node is gone or the stream was
+/// [closed](Input::close).
 #[derive(Debug)]
 pub struct Stream(BufReader<UnixStream>);
 
 impl Stream {
-    /// What the node sends; 0 bytes when it is gone or the stream was [closed](Input::close).
-    ///
-    /// # Errors
-    /// If the connection broke.
-    pub fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
-        self.0.read(into)
-    }
-
     /// The other direction, for another thread.
     ///
     /// # Errors
@@ -157,22 +150,30 @@ impl Stream {
     }
 }
 
-/// The direction to the node.
+impl io::Read for Stream {
+    fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+        self.0.read(into)
+    }
+}
+
+/// The direction to the node: bytes as typed.
 #[derive(Debug)]
 pub struct Input(UnixStream);
 
 impl Input {
-    /// Sends bytes as typed.
-    ///
-    /// # Errors
-    /// If the connection broke.
-    pub fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.0.write_all(bytes)
-    }
-
-    /// Ends the stream in both directions: a blocked [`Stream::read`] returns.
+    /// Ends the stream in both directions: a blocked read of the [`Stream`] returns.
     pub fn close(&self) {
         // Fails only if it has ended already.
         let _ = self.0.shutdown(Shutdown::Both);
+    }
+}
+
+impl io::Write for Input {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.write(bytes)
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(()) // nothing is kept back
     }
 }

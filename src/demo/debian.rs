@@ -75,8 +75,33 @@ struct Description {
     root: Artifact,
     ssh_key: Artifact,
     command_line: String,
+    command_line_shell: String,
     phases: Vec<String>,
     directory: Directory,
+}
+
+/// What the guest is to do when it is switched on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Boot {
+    /// Mount its root file system and start all services.
+    Services,
+    /// Stop at a shell of its initramfs, which needs no disk.
+    Shell,
+}
+
+/// What a machine needs to boot it.
+#[derive(Debug, Clone)]
+pub struct Parts {
+    /// Size of the memory, MiB.
+    pub ram_mb: u64,
+    /// The kernel, an arm64 `Image`.
+    pub kernel: PathBuf,
+    /// Its first file system.
+    pub initramfs: PathBuf,
+    /// The disk with its root file system, where it needs one.
+    pub disk: Option<PathBuf>,
+    /// The kernel's command line.
+    pub command_line: String,
 }
 
 #[derive(Debug, Clone, Deserialize)]
@@ -141,28 +166,45 @@ impl Debian {
         self.folder.join(&artifact.file)
     }
 
-    /// `[guest]` of a cluster's settings.
+    /// Its files and command line, for another machine to boot it.
     #[must_use]
-    pub fn settings(&self, saved: Option<&Path>) -> String {
+    pub fn parts(&self, boot: Boot) -> Parts {
         let Description {
-            board,
             ram_bytes,
             kernel,
             initramfs,
             root,
             command_line,
+            command_line_shell,
             ..
         } = &self.description;
+        Parts {
+            ram_mb: ram_bytes >> 20,
+            kernel: self.path(kernel),
+            initramfs: self.path(initramfs),
+            disk: (boot == Boot::Services).then(|| self.path(root)),
+            command_line: match boot {
+                Boot::Services => command_line.clone(),
+                Boot::Shell => command_line_shell.clone(),
+            },
+        }
+    }
+
+    /// `[guest]` of a cluster's settings; its machine goes on from `saved`, or is switched on.
+    #[must_use]
+    pub fn settings(&self, boot: Boot, saved: Option<&Path>) -> String {
+        let parts = self.parts(boot);
         let mut text = format!(
-            "board = {board:?}\nkernel = {:?}\ninitramfs = {:?}\ncommand_line = {command_line:?}\nram_mb = {}\nmac = {MAC:?}\n",
-            self.path(kernel),
-            self.path(initramfs),
-            ram_bytes >> 20,
+            "board = {:?}\nkernel = {:?}\ninitramfs = {:?}\ncommand_line = {:?}\nram_mb = {}\nmac = {MAC:?}\n",
+            self.description.board, parts.kernel, parts.initramfs, parts.command_line, parts.ram_mb,
         );
         if let Some(saved) = saved {
             text += &format!("saved = {saved:?}\n");
         }
-        text + &format!("[[guest.disk]]\nimage = {:?}\n", self.path(root))
+        if let Some(disk) = parts.disk {
+            text += &format!("[[guest.disk]]\nimage = {disk:?}\n");
+        }
+        text
     }
 
     /// Further lines of `[network]`.
@@ -237,7 +279,7 @@ impl Debian {
             error,
         };
         let mut file = file.map_err(failed)?;
-        let text = Spec::settings_of_one(&self.settings(None), &Debian::network_settings());
+        let text = Spec::settings_of_one(&self.settings(Boot::Services, None), &Debian::network_settings());
         std::io::Write::write_all(&mut file, text.as_bytes()).map_err(failed)?;
         Ok(Cluster::load(file.path())?)
     }

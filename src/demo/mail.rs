@@ -3,9 +3,8 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::path::Path;
-use std::process::Command;
 
-use super::topology::{EXTERNAL, output};
+use super::ssh;
 use super::transactions::{Said, Transcript};
 
 /// Where the guest keeps its mail.
@@ -31,30 +30,7 @@ pub fn once(transcript: &Transcript, digests: impl IntoIterator<Item = String>) 
 /// # Errors
 /// ssh cannot be started, or the guest does not answer.
 pub fn maildir(key: &Path) -> io::Result<Vec<String>> {
-    // ssh refuses a key that others may read, and the build's folder may be anybody's.
-    let copy = tempfile::NamedTempFile::new()?;
-    std::fs::copy(key, copy.path())?;
-    std::fs::set_permissions(copy.path(), std::os::unix::fs::PermissionsExt::from_mode(0o600))?;
-    let mut command = Command::new("ssh");
-    command.arg("-i").arg(copy.path());
-    for option in [
-        "BatchMode=yes",
-        "StrictHostKeyChecking=no",
-        "UserKnownHostsFile=/dev/null",
-        "LogLevel=ERROR",
-        "ConnectTimeout=20",
-    ] {
-        command.args(["-o", option]);
-    }
-    command
-        .arg(format!("root@{EXTERNAL}"))
-        .arg(format!("cd {MAILDIR} && find . -type f -exec sha256sum {{}} +"));
-    let listed = output("client", &mut command)?;
-    if !listed.status.success() {
-        let why = String::from_utf8_lossy(&listed.stderr);
-        return Err(io::Error::other(format!("ssh to the guest: {}", why.trim())));
-    }
-    let lines = String::from_utf8_lossy(&listed.stdout);
+    let lines = ssh::run(key, &format!("cd {MAILDIR} && find . -type f -exec sha256sum {{}} +"))?;
     let digest = |line: &str| line.split_whitespace().next().map(str::to_owned);
     Ok(lines.lines().filter_map(digest).collect())
 }

@@ -14,6 +14,7 @@ mod report;
 pub mod router;
 pub mod s3;
 mod services;
+pub mod ssh;
 mod story;
 mod supervise;
 pub mod topology;

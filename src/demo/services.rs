@@ -1,12 +1,12 @@
 //! The demos of Debian: a client does transactions on one TCP connection while one node after the other dies. In the end
 //! everything the guest acknowledged must be there, exactly once.
 
-use std::io;
+use std::io::{self, Read};
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use super::cluster::Cluster;
-use super::debian::{Console, Debian};
+use super::debian::{Boot, Console, Debian};
 use super::mail::{BUCKET, maildir, once};
 use super::report::Tally;
 use super::s3::S3;
@@ -44,7 +44,7 @@ pub(super) fn run(options: &Options, machine: &Machine, kind: Kind, story: &Stor
         true => None,
         false => Some(saved(&debian, story)?),
     };
-    let guest = debian.settings(saved.as_deref());
+    let guest = debian.settings(Boot::Services, saved.as_deref());
     let mut cluster = start(options, guest, Debian::network_settings(), story)?;
     if machine.cold {
         watch_boot(&cluster, &debian, story)?;

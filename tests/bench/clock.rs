@@ -3,6 +3,7 @@
 //! Three replicas share this host's cores, so "the same machine without replication" is measured the same way: three
 //! machines that run beside each other without log, links or database. The figure for one machine alone is given too.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use machine::{AgreedTime, Boot, Definition, Entry, Grant, Input, Machine, Ticks};

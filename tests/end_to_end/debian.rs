@@ -1,24 +1,19 @@
 //! Debian as the guest: its directory and its mail server work through every fault on one TCP connection, its console is a
 //! login shell, and when it crashes or is switched off, all nodes agree.
 
-use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-use quorate::admin::{Client as Admin, NodeReadiness};
+use quorate::admin::NodeReadiness;
 use quorate::demo::mail::{BUCKET, maildir, once};
 use quorate::demo::s3::S3;
 use quorate::demo::transactions::{Client, LDAP, MAIL, Transcript};
 
-use crate::lab::{Lab, PATIENCE, Setup, StoreKind, built, debian, guest};
+use crate::lab::{Lab, PATIENCE, Setup, StoreKind, debian, guest, python};
+use crate::terminal::Terminal;
 
 /// Transactions that must be acknowledged between two faults: the guest really works again.
 const BETWEEN_LDAP: usize = 20;
 const BETWEEN_MAIL: usize = 2;
-
-/// Python with the clients' libraries.
-fn python() -> PathBuf {
-    built("tests/clients/python")
-}
 
 fn rounds() -> usize {
     let rounds = std::env::var("QUORATE_ROUNDS").ok().and_then(|text| text.parse().ok());
@@ -152,70 +147,16 @@ fn mail_survives_every_fault_and_is_stored_once() {
     lab.assert_digests_equal();
 }
 
-/// The guest's serial console, as the node `index` shows it.
-struct Shell {
-    input: quorate::admin::client::Input,
-    shown: std::sync::Arc<std::sync::Mutex<String>>,
-    /// What was shown before this has been looked at.
-    from: usize,
-}
-
-impl Shell {
-    fn open(lab: &Lab, index: usize) -> Shell {
-        let console = Admin::connect(&lab.cluster.admin_socket(index)).and_then(Admin::console);
-        let mut stream = console.unwrap();
-        let input = stream.input().unwrap();
-        let shown = std::sync::Arc::<std::sync::Mutex<String>>::default();
-        std::thread::spawn({
-            let shown = std::sync::Arc::clone(&shown);
-            move || {
-                let mut bytes = [0; 4096];
-                while let Ok(length @ 1..) = stream.read(&mut bytes) {
-                    let text = String::from_utf8_lossy(&bytes[..length]);
-                    shown.lock().unwrap().push_str(&text);
-                }
-            }
-        });
-        Shell { input, shown, from: 0 }
-    }
-
-    fn log_in(&mut self, lab: &Lab) {
-        self.type_in("\r");
-        self.wait(lab, "login:");
-        self.type_in("root\r");
-        self.wait(lab, "Password:");
-        self.type_in("quorate\r");
-        self.wait(lab, "root@quorate:~# "); // after the terminal was asked for its size
-    }
-
-    fn type_in(&mut self, text: &str) {
-        self.input.write_all(text.as_bytes()).unwrap();
-    }
-
-    /// Wait until `text` is shown, after what was waited for last.
-    fn wait(&mut self, lab: &Lab, text: &str) {
-        let what = format!("the console to show {text:?}");
-        let mut end = None;
-        let shown = lab.cluster.wait_for(&what, PATIENCE, || {
-            let shown = self.shown.lock().unwrap();
-            end = shown[self.from..].find(text).map(|at| self.from + at + text.len());
-            end.is_some()
-        });
-        shown.unwrap_or_else(|error| panic!("{error}\n--- console:\n{}", self.shown.lock().unwrap()));
-        self.from = end.unwrap();
-    }
-}
-
 #[test]
 fn the_console_is_a_login_shell_and_takes_a_paste() {
     let Some(lab) = Lab::start(&Setup::debian_on(StoreKind::Sqlite)) else {
         return;
     };
-    let mut shell = Shell::open(&lab, 1);
-    shell.log_in(&lab);
+    let mut shell = Terminal::open(&lab, 1);
+    shell.log_in();
     // line editing: a typing mistake, rubbed out
     shell.type_in("echo right-wrong\x7f\x7f\x7f\x7f\x7fanswer | tr a-z A-Z\r");
-    shell.wait(&lab, "RIGHT-ANSWER");
+    shell.wait("RIGHT-ANSWER");
     // a paste of more than 4 KiB arrives whole
     let lines: String = (0..64)
         .map(|line| format!("{line:04} {}\n", "0123456789abcdef".repeat(4)))
@@ -224,13 +165,13 @@ fn the_console_is_a_login_shell_and_takes_a_paste() {
     shell.type_in("stty -echo; cat >/tmp/paste <<'END'\r");
     shell.type_in(&lines.replace('\n', "\r"));
     shell.type_in("END\rstty echo; wc -c </tmp/paste; md5sum </tmp/paste | cut -c 1-32 | sed 's/^/sum /'\r");
-    shell.wait(&lab, &format!("{}\r\n", lines.len()));
-    shell.wait(&lab, "sum ");
+    shell.wait(&format!("{}\r\n", lines.len()));
+    shell.wait("sum ");
     let sum = lab.client("sh", &["-c", &format!("printf '%s' '{lines}' | md5sum | cut -c 1-32")]);
-    shell.wait(&lab, sum.trim());
+    shell.wait(sum.trim());
     // what one console shows, all show
-    let mut other = Shell::open(&lab, 2);
-    other.wait(&lab, sum.trim());
+    let mut other = Terminal::open(&lab, 2);
+    other.wait(sum.trim());
     lab.assert_digests_equal();
 }
 
@@ -239,8 +180,8 @@ fn a_panic_is_shown_by_every_node_and_a_reset_starts_it_again() {
     let Some(lab) = Lab::start(&Setup::debian_on(StoreKind::Sqlite)) else {
         return;
     };
-    let mut shell = Shell::open(&lab, 0);
-    shell.log_in(&lab);
+    let mut shell = Terminal::open(&lab, 0);
+    shell.log_in();
     shell.type_in("echo c >/proc/sysrq-trigger\r");
     let crash = |index| lab.cluster.status(index).and_then(|status| status.crash);
     let all = |lab: &Lab| lab.cluster.running().into_iter().all(|index| crash(index).is_some());
@@ -261,19 +202,19 @@ fn it_reboots_and_powers_off_on_all_nodes_at_once() {
     let Some(lab) = Lab::start(&Setup::debian_on(StoreKind::Sqlite)) else {
         return;
     };
-    let mut shell = Shell::open(&lab, 0);
-    shell.log_in(&lab);
+    let mut shell = Terminal::open(&lab, 0);
+    shell.log_in();
     shell.type_in("reboot\r");
-    shell.wait(&lab, "quorate: boot complete");
+    shell.wait("quorate: boot complete");
     lab.wait_answering();
-    shell.log_in(&lab);
+    shell.log_in();
     shell.type_in("poweroff\r");
     let stopped = |index| {
         lab.cluster
             .status(index)
             .is_some_and(|status| status.activity == "stopped")
     };
-    shell.wait(&lab, "quorate: root file system is read-only");
+    shell.wait("quorate: root file system is read-only");
     lab.cluster
         .wait_for("every node to say that the guest has stopped", PATIENCE, || {
             (0..3).all(stopped)

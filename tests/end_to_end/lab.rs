@@ -8,7 +8,7 @@ use std::time::Duration;
 use quorate::admin::NodeReadiness;
 use quorate::demo::client::{Conversation, Pace, connect, get};
 use quorate::demo::cluster::{self, Cluster, Spec};
-use quorate::demo::debian::Debian;
+use quorate::demo::debian::{Boot, Debian};
 use quorate::demo::topology::{self, EXTERNAL, isolate};
 
 use crate::common::postgres::{Options, Postgres};
@@ -34,6 +34,8 @@ pub enum GuestKind {
     Freertos,
     /// Debian, going on from a machine that was booted once.
     Debian,
+    /// Debian's kernel and initramfs, from power on to a shell on the console. Nobody answers on its network.
+    Shell,
 }
 
 /// What differs from the usual cluster.
@@ -86,7 +88,7 @@ pub struct Lab {
     pub cluster: Cluster,
     pub relays: Vec<Relay>,
     guest: GuestKind,
-    _postgres: Option<Postgres>,
+    postgres: Option<Postgres>,
     _directory: tempfile::TempDir,
 }
 
@@ -98,6 +100,11 @@ pub fn firmware() -> PathBuf {
 /// Builds the Debian guest (at once when it is built already).
 pub fn debian() -> Debian {
     Debian::load(&built("tests/guests/debian/build")).unwrap()
+}
+
+/// Python with the clients' libraries (installs them the first time).
+pub fn python() -> PathBuf {
+    built("tests/clients/python")
 }
 
 /// The path that a script of the project prints last.
@@ -154,8 +161,10 @@ impl Lab {
             GuestKind::Debian => {
                 let debian = debian();
                 let saved = debian.booted(&mut |_, _| ()).unwrap();
-                (debian.settings(Some(&saved)), Debian::network_settings())
+                let guest = debian.settings(Boot::Services, Some(&saved));
+                (guest, Debian::network_settings())
             }
+            GuestKind::Shell => (debian().settings(Boot::Shell, None), Debian::network_settings()),
         };
         let spec = Spec {
             program: env!("CARGO_BIN_EXE_quorate").into(),
@@ -179,7 +188,7 @@ impl Lab {
             cluster,
             relays,
             guest: setup.guest,
-            _postgres: postgres,
+            postgres,
             _directory: directory,
         })
     }
@@ -195,6 +204,7 @@ impl Lab {
                     .wait_for("the directory to answer", PATIENCE, answers)
                     .unwrap();
             }
+            GuestKind::Shell => self.cluster.wait_ready(PATIENCE).unwrap(),
         }
     }
 
@@ -299,6 +309,11 @@ impl Lab {
     /// A conversation with the guest's echo service that goes on while a test does something.
     pub fn converse(&self) -> Conversation {
         Conversation::start(guest(7), 256, Pace::Every(Duration::from_millis(5))).unwrap()
+    }
+
+    /// What the store's server answers to `sql` (PostgreSQL only).
+    pub fn sql(&self, sql: &str) -> String {
+        self.postgres.as_ref().unwrap().psql(sql).unwrap()
     }
 
     /// Run a client program in the client's namespace and return what it prints; it must succeed.

@@ -16,3 +16,4 @@ mod networks;
 mod operator;
 mod relay;
 mod services;
+mod terminal;

@@ -1,44 +1,23 @@
 //! What an operator does on a running cluster: consoles, captures, the log, digests, resets.
 
-use std::io::{Read, Write};
-use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::{Arc, Mutex};
+use std::process::{Child, Command, Stdio};
 
 use crate::bulk;
 use crate::lab::{Lab, PATIENCE, Setup, StoreKind, guest};
+use crate::terminal::Terminal;
 
-/// `quorate console` with open ends.
+/// `quorate console` with open ends; killed when dropped.
 struct Console {
     process: Child,
-    input: ChildStdin,
-    output: Arc<Mutex<String>>,
+    terminal: Terminal,
 }
 
 impl Console {
     fn open(lab: &Lab, node: usize) -> Console {
         let mut command = lab.quorate(node, &["console"]);
         let mut process = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
-        let (input, mut from) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
-        let output = Arc::new(Mutex::new(String::new()));
-        std::thread::spawn({
-            let output = Arc::clone(&output);
-            move || {
-                let mut bytes = [0; 4096];
-                while let Ok(length @ 1..) = from.read(&mut bytes) {
-                    let text = String::from_utf8_lossy(&bytes[..length]);
-                    output.lock().unwrap().push_str(&text);
-                }
-            }
-        });
-        Console { process, input, output }
-    }
-
-    fn type_in(&mut self, text: &str) {
-        self.input.write_all(text.as_bytes()).unwrap();
-    }
-
-    fn shows(&self, text: &str) -> bool {
-        self.output.lock().unwrap().contains(text)
+        let terminal = Terminal::new(process.stdin.take().unwrap(), process.stdout.take().unwrap());
+        Console { process, terminal }
     }
 }
 
@@ -51,7 +30,7 @@ impl Drop for Console {
 
 fn all_show(lab: &Lab, consoles: &[Console], text: &str) {
     let what = format!("every console to show {text:?}");
-    let shown = || consoles.iter().all(|console| console.shows(text));
+    let shown = || consoles.iter().all(|console| console.terminal.shows(text));
     lab.cluster.wait_for(&what, PATIENCE, shown).unwrap();
 }
 
@@ -63,9 +42,9 @@ fn consoles_and_resets() {
     let mut consoles = [Console::open(&lab, 0), Console::open(&lab, 1)];
     // What was shown before somebody connected is not lost; so everybody sees that the guest is up.
     all_show(&lab, &consoles, "net up");
-    consoles[0].type_in("echo from-the-first\n");
+    consoles[0].terminal.type_in("echo from-the-first\n");
     all_show(&lab, &consoles, "\nfrom-the-first"); // the answer: what is typed comes back behind the prompt
-    consoles[1].type_in("help\n");
+    consoles[1].terminal.type_in("help\n");
     all_show(&lab, &consoles, "resets the board");
 
     let boots = |lab: &Lab| {
@@ -73,7 +52,7 @@ fn consoles_and_resets() {
         lab.guest_counter("boots")
     };
     let before = boots(&lab);
-    consoles[0].type_in("reboot\n");
+    consoles[0].terminal.type_in("reboot\n");
     all_show(&lab, &consoles, "rebooting");
     lab.cluster
         .wait_for("the guest to boot again", PATIENCE, || boots(&lab) == before + 1)

@@ -2,7 +2,7 @@
 //! know that they have the same.
 
 use crate::board::{Architecture, Board, RAM_STEP_BYTES};
-use crate::boot::{self, FirmwareError, LinuxBoot, LinuxError, Loaded};
+use crate::boot::{self, FirmwareError, LinuxBoot, LinuxError, Loaded, Segment};
 use crate::cpu::{MemoryBlock, Processor};
 use crate::disk::DiskError;
 use crate::time::TIME_MAX;
@@ -77,22 +77,19 @@ pub enum DefinitionError {
     Linux(#[from] LinuxError),
 }
 
-/// Puts what the CPU starts where it belongs: a firmware into flash, once; of a kernel, returns what a boot loader does
-/// before each start.
-pub(crate) fn load(
+/// What the CPU starts, and where in memory it belongs.
+enum Placed<'a> {
+    Firmware(Vec<Segment<'a>>),
+    Linux(Loaded<'static>),
+}
+
+fn placed<'a>(
     board: &Board,
-    definition: &Definition,
+    definition: &'a Definition,
     memory: &[MemoryBlock],
-    cpu: &mut Processor,
-) -> Result<Option<Loaded<'static>>, DefinitionError> {
+) -> Result<Placed<'a>, DefinitionError> {
     match (board.architecture, &definition.boot) {
-        (Architecture::CortexM0, Boot::Firmware(firmware)) => {
-            for segment in boot::segments(firmware, memory)? {
-                let block = cpu.engine_mut().memory_mut(segment.block);
-                block[segment.offset..][..segment.bytes.len()].copy_from_slice(segment.bytes);
-            }
-            Ok(None)
-        }
+        (Architecture::CortexM0, Boot::Firmware(firmware)) => Ok(Placed::Firmware(boot::segments(firmware, memory)?)),
         (
             Architecture::CortexA53,
             Boot::Linux {
@@ -112,7 +109,7 @@ pub(crate) fn load(
                 ram_bytes: ram.bytes,
                 devices: &board.described(),
             };
-            Ok(Some(linux.place()?.into_owned()))
+            Ok(Placed::Linux(linux.place()?.into_owned()))
         }
         (Architecture::CortexM0, Boot::Linux { .. }) => Err(DefinitionError::Boot {
             expected: "a firmware (ELF)",
@@ -120,6 +117,26 @@ pub(crate) fn load(
         (Architecture::CortexA53, Boot::Firmware(_)) => Err(DefinitionError::Boot {
             expected: "a Linux kernel",
         }),
+    }
+}
+
+/// Puts what the CPU starts where it belongs: a firmware into flash, once; of a kernel, returns what a boot loader does
+/// before each start.
+pub(crate) fn load(
+    board: &Board,
+    definition: &Definition,
+    memory: &[MemoryBlock],
+    cpu: &mut Processor,
+) -> Result<Option<Loaded<'static>>, DefinitionError> {
+    match placed(board, definition, memory)? {
+        Placed::Firmware(segments) => {
+            for segment in segments {
+                let block = cpu.engine_mut().memory_mut(segment.block);
+                block[segment.offset..][..segment.bytes.len()].copy_from_slice(segment.bytes);
+            }
+            Ok(None)
+        }
+        Placed::Linux(loaded) => Ok(Some(loaded)),
     }
 }
 
@@ -156,10 +173,33 @@ pub(crate) fn check(board: &Board, definition: &Definition) -> Result<Vec<Memory
         })
 }
 
+/// The board `definition` asks for.
+pub(crate) fn board(definition: &Definition) -> Result<&'static Board, DefinitionError> {
+    Board::find(&definition.board).ok_or_else(|| DefinitionError::Board {
+        name: definition.board.clone(),
+        known: crate::board::BOARDS.map(|board| board.name).join(", "),
+    })
+}
+
 impl Definition {
+    /// Whether a machine can be made of it, without making one.
+    ///
+    /// # Errors
+    /// Those of [`Machine::new`](crate::Machine::new).
+    pub fn check(&self) -> Result<(), DefinitionError> {
+        let board = board(self)?;
+        let memory = check(board, self)?;
+        placed(board, self, &memory).map(drop)
+    }
+
     /// BLAKE3 over everything in it, of disks their digests: what must be equal on every node.
     pub fn digest(&self) -> [u8; 32] {
-        let bytes = postcard::to_stdvec(&(self.hardware_digest(), self.seed, self.start));
+        self.digest_on(&self.hardware_digest())
+    }
+
+    /// The same, where the [`hardware_digest`](Definition::hardware_digest) is known.
+    pub(crate) fn digest_on(&self, hardware: &[u8; 32]) -> [u8; 32] {
+        let bytes = postcard::to_stdvec(&(hardware, self.seed, self.start));
         blake3::hash(&bytes.expect(PLAIN)).into()
     }
 
@@ -178,6 +218,16 @@ impl Definition {
             .iter()
             .map(|disk| (disk.image.bytes(), disk.digest, disk.read_only))
             .collect();
+        // Of files of many MB only their digests go through the encoder, which takes bytes one by one.
+        let digest = |bytes: &[u8]| *blake3::hash(bytes).as_bytes();
+        let boot = match boot {
+            Boot::Firmware(firmware) => (vec![digest(firmware)], None),
+            Boot::Linux {
+                kernel,
+                initramfs,
+                command_line,
+            } => (vec![digest(kernel), digest(initramfs)], Some(command_line)),
+        };
         let bytes = postcard::to_stdvec(&(board, boot, ram_bytes, macs, disks));
         blake3::hash(&bytes.expect(PLAIN)).into()
     }

@@ -10,7 +10,7 @@
 //! 2. Between entries `now` is the end of the last one, and nothing emitted is left.
 
 use crate::arm64;
-use crate::board::{Architecture, Board};
+use crate::board::Architecture;
 use crate::boot::Loaded;
 use crate::bus::Bus;
 use crate::core::Core;
@@ -78,10 +78,7 @@ impl Machine {
     /// tests.
     #[doc(hidden)]
     pub fn with_code_buffer(definition: &Definition, mib: Option<u16>) -> Result<Self, DefinitionError> {
-        let board = Board::find(&definition.board).ok_or_else(|| DefinitionError::Board {
-            name: definition.board.clone(),
-            known: crate::board::BOARDS.map(|board| board.name).join(", "),
-        })?;
+        let board = definition::board(definition)?;
         let memory = definition::check(board, definition)?;
         let regions = board.regions();
         let mut cpu = match board.architecture {
@@ -92,9 +89,10 @@ impl Machine {
         let span = Span::new(definition.start, Grant::default());
         let core = Core::new(board.architecture, definition.start);
         let system = System::new(core, Bus::new(board, definition), span);
+        let hardware_digest = definition.hardware_digest();
         let mut machine = Machine {
-            definition_digest: definition.digest(),
-            hardware_digest: definition.hardware_digest(),
+            definition_digest: definition.digest_on(&hardware_digest),
+            hardware_digest,
             loaded,
             cpu,
             system,

@@ -170,6 +170,21 @@ impl Machine {
         Ok(machine)
     }
 
+    /// Whether `state` is whole and from a machine of `definition`'s hardware, without making one. What the devices say
+    /// of their parts only [`Machine::restore`] and [`Machine::resume`] see.
+    ///
+    /// # Errors
+    /// It is not.
+    pub fn check(definition: &Definition, state: &State) -> Result<(), StateError> {
+        definition.check()?;
+        let (description, _) = split_body(checked_parts(&state.0)?.0)?;
+        if description.hardware == definition.hardware_digest() {
+            Ok(())
+        } else {
+            Err(StateError::OtherDefinition)
+        }
+    }
+
     /// The machine that `state` describes, and the digest of the definition it was saved from; both have the same hardware.
     fn load(definition: &Definition, state: &State) -> Result<(Self, [u8; 32]), StateError> {
         let (body, disks) = checked_parts(&state.0)?;

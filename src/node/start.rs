@@ -76,10 +76,11 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let files = GuestFiles::open(&config.cluster)?;
     let digest = config.cluster.digest(files.hashes(), machine::ENGINE_ID);
     // Before anything else is touched: a wrong file is found at once.
-    build(
-        &config.cluster,
-        &files,
-        &Entry::genesis(digest.digest, AgreedTime::default()),
+    let first = Entry::genesis(digest.digest, AgreedTime::default());
+    Guest::check(
+        &files.definition(&config.cluster, &first),
+        &network(&config.cluster),
+        files.saved(),
     )?;
     let tap = Tap::open(&config.tap.name, Options::default())?;
     let begun = tokio::select! {

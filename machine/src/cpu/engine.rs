@@ -18,7 +18,7 @@
 
 use super::hooks::{self, Hooks, RegionHook};
 use super::{Control, Environment, GuestMemory, MemoryBlock, NoMemory, Region};
-use crate::ram::Ram;
+use crate::ram::{PAGE_BYTES, Ram};
 use std::ffi::c_int;
 use std::ptr::{self, NonNull};
 use unicorn_engine_sys::{
@@ -282,6 +282,9 @@ impl Handle {
             blocks: NonNull::from(Box::leak(blocks)),
         };
         handle.control_with(ControlType::CPU_MODEL, model.number);
+        // The engine's own choice of 1 KiB is for the tiny pages of ARMv5 and for MPUs with small regions. Both our
+        // processors do without, and translated code is chained only within a page.
+        handle.control_with(ControlType::UC_PAGE_SIZE, PAGE_BYTES as c_int);
         if let Some(mib) = model.code_buffer_mib {
             handle.control_with(ControlType::TCG_BUFFER_SIZE, c_int::from(mib) << 20);
         }

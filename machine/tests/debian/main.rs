@@ -2,13 +2,16 @@
 
 #![allow(clippy::unwrap_used)] // also in the helpers of tests
 
+mod quirks;
+#[path = "../support/mod.rs"]
 mod support;
 
 use machine::disk::Disk;
 use machine::{
-    Activity, AgreedTime, Boot, Definition, Digest, Disturbance, Entry, Grant, Input, Machine, Outputs, Ticks,
+    Activity, AgreedTime, Boot, Definition, Digest, Disturbance, Entry, Grant, Input, Machine, Outputs, State, Ticks,
 };
-use std::path::Path;
+use std::io::Write;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::OnceLock;
 use support::{printed, skip};
@@ -17,31 +20,31 @@ use support::{printed, skip};
 const ENTRY_NS: u64 = 20_000_000;
 const ENTRY_TICKS: u64 = 10_000_000;
 const COMMAND_LINE: &str = "console=ttyAMA0 nokaslr init_on_alloc=0 random.trust_bootloader=on quorate.shell";
+const DISK_BYTES: usize = 8 << 20;
 /// Printed by the initramfs' shell.
 const PROMPT: &str = "quorate# ";
 /// Where the tests that compare stop: in the middle of the kernel's start, when it has patched itself and is running
 /// its initcalls, with modules and processes not far.
 const MIDDLE: usize = 60;
 
-/// Debian's kernel with an initramfs that ends in a shell, and a disk; `None` where they cannot be built, which is said.
-fn debian() -> Option<Definition> {
+/// Where Debian's kernel is, with an initramfs that ends in a shell; `None` where they cannot be built, which is said.
+fn folder() -> Option<PathBuf> {
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/guests/debian/build");
-    let output = match Command::new(&script).arg("--kernel").output() {
-        Ok(output) if output.status.success() => output,
-        Ok(output) => {
-            skip(&format!(
-                "tests/guests/debian/build: {}",
-                String::from_utf8_lossy(&output.stderr)
-            ));
-            return None;
+    let why = match Command::new(&script).arg("--kernel").output() {
+        Ok(output) if output.status.success() => {
+            let text = String::from_utf8(output.stdout).unwrap();
+            return Path::new(text.lines().last().unwrap()).parent().map(Path::to_owned);
         }
-        Err(error) => {
-            skip(&format!("tests/guests/debian/build: {error}"));
-            return None;
-        }
+        Ok(output) => String::from_utf8_lossy(&output.stderr).into_owned(),
+        Err(error) => error.to_string(),
     };
-    let text = String::from_utf8(output.stdout).unwrap();
-    let folder = Path::new(text.lines().last().unwrap()).parent().unwrap();
+    skip(&format!("tests/guests/debian/build: {why}"));
+    None
+}
+
+/// It, and a disk.
+fn debian() -> Option<Definition> {
+    let folder = folder()?;
     Some(Definition {
         board: "virt-arm64".into(),
         boot: Boot::Linux {
@@ -51,7 +54,7 @@ fn debian() -> Option<Definition> {
         },
         ram_bytes: 0,
         macs: vec![[2, 0, 0, 0, 0, 1]],
-        disks: vec![Disk::from_bytes(vec![0x5a; 8 << 20], false)],
+        disks: vec![Disk::from_bytes(vec![0x5a; DISK_BYTES], false)],
         seed: [9; 32],
         start: AgreedTime(1_700_000_000_000_000_000),
     })
@@ -182,4 +185,63 @@ fn the_size_of_the_code_buffer_is_never_seen() {
         let mut machine = Machine::with_code_buffer(&definition, Some(mib)).unwrap();
         assert_eq!(first_half(&mut machine), reference, "{mib} MiB");
     }
+}
+
+/// What a test of this file does in a process of its own, to which it hands over a saved machine: goes on, and prints the
+/// digests.
+const SAVED: &str = "QUORATE_TEST_SAVED_MACHINE";
+
+#[test]
+fn restored_in_another_process_in_the_middle_of_booting() {
+    let Some(definition) = debian() else { return };
+    let half = MIDDLE / 2;
+    if let Ok(file) = std::env::var(SAVED) {
+        let state = State(std::fs::read(file).unwrap());
+        let mut machine = Machine::restore(&definition, &state).unwrap();
+        for _ in half..MIDDLE {
+            apply(&mut machine, vec![]);
+        }
+        println!("digest {:?}", machine.digest());
+        return;
+    }
+    let mut machine = Machine::new(&definition).unwrap();
+    for _ in 0..half {
+        apply(&mut machine, vec![]);
+    }
+    let mut file = tempfile::NamedTempFile::new().unwrap();
+    file.write_all(&machine.save().0).unwrap();
+    let there = Command::new(std::env::current_exe().unwrap())
+        .args([
+            "--exact",
+            "restored_in_another_process_in_the_middle_of_booting",
+            "--nocapture",
+        ])
+        .env(SAVED, file.path())
+        .output()
+        .unwrap();
+    let printed = String::from_utf8_lossy(&there.stdout);
+    let expected = format!("digest {:?}", reference(&definition).last().unwrap());
+    assert!(printed.contains(&expected), "{expected}\n{printed}\n{there:?}");
+}
+
+#[test]
+fn an_entry_of_a_second_is_the_same_however_it_is_sliced() {
+    let Some(definition) = debian() else { return };
+    let run = |stop_every: Option<u64>| {
+        let mut machine = Machine::new(&definition).unwrap();
+        machine.disturb(stop_every.map(|stop_every| Disturbance {
+            seed: 5,
+            stop_every,
+            flush: false,
+        }));
+        let grant = Grant {
+            ticks: Ticks(600_000_000),
+            until: AgreedTime(definition.start.0 + 1_000_000_000),
+        };
+        let outputs = machine.apply(&Entry { inputs: vec![], grant });
+        (printed(&outputs), machine.digest())
+    };
+    let whole = run(None);
+    assert_eq!(run(Some(20_000)), whole, "stops every 10 us on average");
+    assert_eq!(run(Some(200_000_000)), whole);
 }

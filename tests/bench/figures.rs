@@ -2,8 +2,8 @@
 //! flat object. Ratios within one run are what to compare between hosts; `noise_*_percent` says how much of the host
 //! others used while a group ran.
 //!
-//! `QUORATE_BENCH=name,...` runs only some groups: naive, clock, echo, frames, gaps, idle. Keys of groups that did not run
-//! are left out of the file.
+//! `QUORATE_BENCH=name,...` runs only some groups: naive, clock, echo, frames, gaps, idle, processor, services, throughput,
+//! idle_linux. Keys of groups that did not run are left out of the file.
 #![allow(clippy::unwrap_used)] // in the helpers it shares with the tests
 
 #[path = "../common/mod.rs"]
@@ -13,6 +13,9 @@ mod common;
 mod lab;
 #[path = "../end_to_end/relay.rs"]
 mod relay;
+#[path = "../end_to_end/terminal.rs"]
+#[allow(dead_code)] // some of it only the tests need
+mod terminal;
 
 mod clock;
 mod echo;
@@ -21,6 +24,10 @@ mod gaps;
 mod idle;
 mod naive;
 mod noise;
+mod processor;
+mod qemu;
+mod services;
+mod throughput;
 
 use std::collections::BTreeMap;
 
@@ -109,13 +116,17 @@ fn main() {
             .is_none_or(|list| list.split(',').any(|name| name == group))
     };
     let mut figures = Figures::default();
-    let groups: [(&str, Group); 6] = [
+    let groups: [(&str, Group); 10] = [
         ("naive", naive::measure),
         ("clock", clock::measure),
         ("echo", echo::measure),
         ("frames", frames::measure),
         ("gaps", gaps::measure),
         ("idle", idle::measure),
+        ("processor", processor::measure),
+        ("services", services::measure),
+        ("throughput", throughput::measure),
+        ("idle_linux", idle::measure_linux),
     ];
     for (name, measure) in groups {
         if runs(name) {

@@ -10,14 +10,40 @@ use crate::{Bound, Figures, key};
 const SETTLE: Duration = Duration::from_secs(3);
 const TIME: Duration = Duration::from_secs(10);
 
+/// What one second costs.
+struct Cost {
+    /// Of a core, for one node.
+    percent: f64,
+    /// Of the whole cluster.
+    statements: f64,
+}
+
 pub fn measure(figures: &mut Figures) {
     for store in [StoreKind::Postgres, StoreKind::Sqlite] {
-        std::thread::scope(|scope| scope.spawn(|| on(store, figures)).join().expect("a measurement failed"));
+        let cost = apart(&Setup::on(store));
+        figures.add(&key(store, "idle_node_cpu_percent"), cost.percent, Bound::AtMost(5.0));
+        figures.add(
+            &key(store, "idle_statements_per_s"),
+            cost.statements,
+            Bound::AtMost(30.0),
+        );
     }
 }
 
-fn on(store: StoreKind, figures: &mut Figures) {
-    let lab = Lab::start(&Setup::on(store)).expect("the benchmarks need root and PostgreSQL");
+/// The same for Debian, which has timers and services of its own.
+pub fn measure_linux(figures: &mut Figures) {
+    let cost = apart(&Setup::debian_on(StoreKind::Postgres));
+    figures.add("idle_linux_cpu_percent", cost.percent, Bound::AtMost(10.0));
+    figures.add("idle_linux_statements_per_s", cost.statements, Bound::AtMost(40.0));
+}
+
+/// Every cluster enters namespaces of its own.
+fn apart(setup: &Setup) -> Cost {
+    std::thread::scope(|scope| scope.spawn(|| cost(setup)).join().expect("a measurement failed"))
+}
+
+fn cost(setup: &Setup) -> Cost {
+    let lab = Lab::start(setup).expect("the benchmarks need root and PostgreSQL");
     let nodes = lab.cluster.running();
     std::thread::sleep(SETTLE);
     let cpu = || {
@@ -35,11 +61,8 @@ fn on(store: StoreKind, figures: &mut Figures) {
     let (cpu_before, statements_before, start) = (cpu(), statements(), Instant::now());
     std::thread::sleep(TIME);
     let elapsed = start.elapsed().as_secs_f64();
-    let percent = (cpu() - cpu_before) / elapsed / nodes.len() as f64 * 100.0;
-    figures.add(&key(store, "idle_node_cpu_percent"), percent, Bound::AtMost(5.0));
-    figures.add(
-        &key(store, "idle_statements_per_s"),
-        (statements() - statements_before) as f64 / elapsed,
-        Bound::AtMost(30.0),
-    );
+    Cost {
+        percent: (cpu() - cpu_before) / elapsed / nodes.len() as f64 * 100.0,
+        statements: (statements() - statements_before) as f64 / elapsed,
+    }
 }

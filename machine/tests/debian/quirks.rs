@@ -36,6 +36,7 @@ fn programs_find_the_same_quirks_as_on_qemu() {
     for line in [
         "quirk alias wrong=0 of 4000",
         "quirk dma wrong=0 of 150",
+        "quirk spaces wrong=0 of 2400",
         "quirk threads atomic=200000 locked=200000",
     ] {
         assert!(lines.iter().any(|found| found == line), "{lines:#?}");

@@ -5,6 +5,7 @@
  *   reuse    one page mapped, filled with code, run and unmapped again and again
  *   dma      code that the disk's DMA put into a page that has run before (writes to /dev/vda)
  *   faults   accesses, jumps and instructions that must fail, with signal and address
+ *   spaces   processes with other code and data at the same address, one after the other
  *   threads  atomics and locks between four threads
  *   floats   floating point while timer signals arrive
  *   trace    a child stepped instruction by instruction (ptrace)
@@ -177,6 +178,60 @@ static void faults(void)
         signal(FAULTS[i], SIG_DFL);
 }
 
+/* What process `number` has at its address. */
+static void be_process(int number, int from, int to)
+{
+    uint32_t *code = mmap((void *)0x60000000, PAGE, PROT_READ | PROT_WRITE | PROT_EXEC,
+                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    volatile int *data = mmap((void *)0x61000000, PAGE, PROT_READ | PROT_WRITE,
+                              MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0);
+    int wrong;
+
+    check(code != MAP_FAILED && data != MAP_FAILED, "mmap");
+    write_function(code, (unsigned)number + 100);
+    clear_cache(code);
+    *data = number;
+    while (read(from, &wrong, sizeof wrong) == sizeof wrong) {
+        wrong += call(code) != number + 100;
+        wrong += *data != number;
+        if (write(to, &wrong, sizeof wrong) != sizeof wrong)
+            break;
+    }
+    _exit(0);
+}
+
+static void spaces(void)
+{
+    enum { PROCESSES = 4, ROUNDS = 300 };
+    int pipes[PROCESSES + 1][2], wrong = 0;
+
+    for (int i = 0; i <= PROCESSES; i++)
+        check(pipe2(pipes[i], O_CLOEXEC) == 0, "pipe");
+    for (int i = 0; i < PROCESSES; i++) {
+        pid_t child = fork();
+        check(child >= 0, "fork");
+        if (child == 0) {
+            for (int other = 0; other <= PROCESSES; other++) {
+                if (other != i)
+                    close(pipes[other][0]);
+                close(other == i + 1 ? -1 : pipes[other][1]);
+            }
+            be_process(i, pipes[i][0], pipes[i + 1][1]);
+        }
+    }
+    for (int round = 0; round < ROUNDS; round++) {
+        check(write(pipes[0][1], &wrong, sizeof wrong) == sizeof wrong, "write");
+        check(read(pipes[PROCESSES][0], &wrong, sizeof wrong) == sizeof wrong, "read");
+    }
+    for (int i = 0; i <= PROCESSES; i++) {
+        close(pipes[i][0]);
+        close(pipes[i][1]);
+    }
+    for (int i = 0; i < PROCESSES; i++)
+        wait(NULL);
+    printf("quirk spaces wrong=%d of %d\n", wrong, 2 * PROCESSES * ROUNDS);
+}
+
 static atomic_int counted;
 static int guarded;
 static pthread_mutex_t guard = PTHREAD_MUTEX_INITIALIZER;
@@ -262,7 +317,7 @@ static const struct quirk {
     void (*run)(void);
 } quirks[] = {
     {"alias", alias}, {"reuse", reuse}, {"dma", dma}, {"faults", faults},
-    {"threads", threads}, {"floats", floats}, {"trace", trace}, {"swap", swap},
+    {"spaces", spaces}, {"threads", threads}, {"floats", floats}, {"trace", trace}, {"swap", swap},
 };
 enum { COUNT = sizeof quirks / sizeof *quirks };
 

@@ -14,6 +14,9 @@ const WINDOW_NS: u64 = 50_000_000;
 /// is the way into the machine, its cold caches, and the way out again. A busy guest's grants are larger than this at any
 /// rate that is believed.
 const SAMPLE_TICKS_MIN: u64 = 100_000;
+/// More work than this, in nanoseconds, is never left where a sequencer paces: so many grants are not handed out ahead. What
+/// a node caught up with faster than its grants took would otherwise look like work to come.
+const LEFT_NS_MAX: u64 = 100_000_000;
 /// New samples count one part in this many.
 const WEIGHT: u64 = 8;
 /// Append latencies remembered for the median.
@@ -44,7 +47,8 @@ impl Work {
         self.last = Some(applied);
         let started_at = now_mono.saturating_sub(applied.ran_ns);
         let takes_ns = super::grants::duration_ns(rate, applied.executed);
-        self.done_at = self.done_at.max(started_at).saturating_add(takes_ns);
+        let done_at = self.done_at.max(started_at).saturating_add(takes_ns);
+        self.done_at = done_at.min(now_mono.saturating_add(LEFT_NS_MAX));
         if applied.executed < SAMPLE_TICKS_MIN {
             return;
         }
@@ -65,6 +69,11 @@ impl Work {
             return 0;
         }
         u64::try_from(u128::from(ticks) * 1_000_000_000 / u128::from(ns)).unwrap_or(u64::MAX)
+    }
+
+    /// This node sequences from now on: the others are where it is, as far as it can know.
+    pub fn take_over(&mut self, now_mono: u64) {
+        self.done_at = now_mono;
     }
 
     /// What the guest did at the end of the last applied entry; busy if nothing is known yet: it boots.
@@ -226,6 +235,18 @@ mod tests {
         work.note(applied(2_000_000, 1_000_000), 1_000_000_000, 11_000_000);
         assert_eq!(work.left_ns(11_000_000), 2_000_000);
         assert_eq!(work.left_ns(15_000_000), 0);
+    }
+
+    #[test]
+    fn what_a_node_caught_up_with_is_not_left() {
+        const MS: u64 = 1_000_000;
+        let mut work = Work::default();
+        // a minute of grants, executed twice as fast
+        (0..60_000).for_each(|grant| work.note(applied(1_000_000, MS / 2), 1_000_000_000, grant * MS / 2));
+        let now = 30_000 * MS;
+        assert!(work.left_ns(now) <= LEFT_NS_MAX, "{} ms", work.left_ns(now) / MS);
+        work.take_over(now);
+        assert_eq!(work.left_ns(now), 0);
     }
 
     #[test]

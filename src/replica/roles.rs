@@ -338,6 +338,7 @@ impl Replica {
                     share: Share::default(),
                 }));
                 self.holder.appends(reign.term, self.settings.me, now.mono);
+                self.work.take_over(now.mono);
                 self.offers.start_over();
                 pending
             }

@@ -17,6 +17,9 @@ const MEDIUM: usize = 20 << 20;
 /// The fault strikes when every transfer has moved one part in so many: in their middle, however fast they are.
 const UNDER_WAY: u64 = 8;
 
+/// A takeover takes fractions of a second; a client without an answer for so long has seen more than that.
+const STALL: Duration = Duration::from_secs(3);
+
 /// Upload, download, echo and a conversation run; `strike` happens in their middle. All must end with every byte right.
 fn transfers_survive(lab: &mut Lab, bytes: usize, strike: impl FnOnce(&mut Lab)) -> Transcript {
     let data = bulk::payload(bytes);
@@ -360,7 +363,7 @@ fn kills_in_a_row() {
     let rounds = std::env::var("QUORATE_ROUNDS")
         .ok()
         .and_then(|text| text.parse().ok())
-        .unwrap_or(2);
+        .unwrap_or(3); // the third kills a sequencer whose successor has been restarted and has caught up
     let Some(mut lab) = Lab::start(&Setup::on(StoreKind::Postgres)) else {
         return;
     };
@@ -371,9 +374,15 @@ fn kills_in_a_row() {
         } else {
             lab.follower(None)
         };
-        transfers_survive(&mut lab, MEDIUM, |lab| {
+        let transcript = transfers_survive(&mut lab, MEDIUM, |lab| {
             lab.cluster.kill(victim);
         });
+        let gap = transcript.longest_gap(None);
+        assert!(
+            gap < STALL,
+            "round {round}: {gap:?} without an answer\n{}",
+            lab.cluster.describe()
+        );
         lab.assert_digests_equal();
         lab.cluster.start_node(victim).unwrap();
         lab.cluster.wait_ready(PATIENCE).unwrap();

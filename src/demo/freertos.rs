@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use super::client::{Conversation, Pace, Transcript, get};
 use super::cluster::{self, Cluster};
-use super::report::Outcome;
+use super::report::{Digests, Outcome};
 use super::story::Story;
 use super::topology::{EXTERNAL, node};
 use super::{DemoError, Ending, Options, Victim, io_error, role, start, victim};
@@ -36,7 +36,7 @@ pub(super) fn run(options: &Options, firmware: &Path, story: &Story) -> Result<E
     }
     Ok(Ending {
         held: outcome.held(),
-        digests_equal: outcome.digests_equal(),
+        digests_equal: outcome.digests.equal(),
         verdict: outcome.verdict(),
     })
 }
@@ -91,7 +91,7 @@ fn converse(options: &Options, cluster: &mut Cluster, story: &Story) -> Result<O
         &transcript,
         append_p50_us,
         &running,
-        &digests,
+        digests,
     ))
 }
 
@@ -114,7 +114,7 @@ fn outcome(
     transcript: &Transcript,
     append_p50_us: Option<u64>,
     survivors: &[usize],
-    digests: &[(u64, String)],
+    digests: Vec<(u64, String)>,
 ) -> Outcome {
     let echo = transcript.round_trips(struck);
     Outcome {
@@ -131,10 +131,6 @@ fn outcome(
         append_p50_us,
         echo_p50: echo.map(|(median, _)| median),
         echo_p99: echo.map(|(_, worst)| worst),
-        digests: survivors
-            .iter()
-            .map(|&index| node(index))
-            .zip(digests.iter().cloned())
-            .collect(),
+        digests: Digests::of(survivors.iter().map(|&index| node(index)), digests),
     }
 }

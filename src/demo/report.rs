@@ -6,6 +6,39 @@ use comfy_table::Table;
 use comfy_table::presets::UTF8_FULL_CONDENSED;
 use serde_json::{Value, json};
 
+/// What the machine's digest is on each of some nodes.
+#[derive(Debug, Clone, Default)]
+pub struct Digests(Vec<(String, (u64, String))>);
+
+impl Digests {
+    /// Of `nodes`, in this order: index and digest of each.
+    #[must_use]
+    pub fn of(nodes: impl IntoIterator<Item = String>, digests: Vec<(u64, String)>) -> Digests {
+        Digests(nodes.into_iter().zip(digests).collect())
+    }
+
+    /// Whether there are some, and all are the same.
+    #[must_use]
+    pub fn equal(&self) -> bool {
+        self.0.windows(2).all(|pair| pair[0].1 == pair[1].1) && !self.0.is_empty()
+    }
+
+    fn json(&self) -> Value {
+        let each = self
+            .0
+            .iter()
+            .map(|(node, (index, digest))| json!({ "node": node, "index": index, "digest": digest }));
+        each.collect()
+    }
+
+    fn add_to(&self, table: &mut Table) {
+        for (node, (index, digest)) in &self.0 {
+            let short = digest.get(..16).unwrap_or(digest);
+            table.add_row([&format!("digest of {node} at {index}"), short]);
+        }
+    }
+}
+
 /// The demo's result.
 #[derive(Debug, Clone)]
 pub struct Outcome {
@@ -35,21 +68,15 @@ pub struct Outcome {
     pub echo_p50: Option<Duration>,
     /// 99th percentile of it.
     pub echo_p99: Option<Duration>,
-    /// (node, (index, digest)) of every survivor.
-    pub digests: Vec<(String, (u64, String))>,
+    /// Of every survivor.
+    pub digests: Digests,
 }
 
 impl Outcome {
-    /// Whether the survivors hold the same machine.
-    #[must_use]
-    pub fn digests_equal(&self) -> bool {
-        self.digests.windows(2).all(|pair| pair[0].1 == pair[1].1) && !self.digests.is_empty()
-    }
-
     /// Whether everything held.
     #[must_use]
     pub fn held(&self) -> bool {
-        self.same_connection && self.bytes_lost == 0 && self.digests_equal() && self.kill_asked == self.killed.is_some()
+        self.same_connection && self.bytes_lost == 0 && self.digests.equal() && self.kill_asked == self.killed.is_some()
     }
 
     /// One JSON object; times in milliseconds.
@@ -69,10 +96,8 @@ impl Outcome {
             "append_p50_ms": self.append_p50_us.map(|us| us as f64 / 1000.0),
             "echo_p50_ms": self.echo_p50.map(milliseconds),
             "echo_p99_ms": self.echo_p99.map(milliseconds),
-            "digests_equal": self.digests_equal(),
-            "digests": self.digests.iter().map(|(node, (index, digest))| {
-                json!({ "node": node, "index": index, "digest": digest })
-            }).collect::<Vec<_>>(),
+            "digests_equal": self.digests.equal(),
+            "digests": self.digests.json(),
             "held": self.held(),
         })
     }
@@ -105,10 +130,7 @@ impl Outcome {
         let echo = self.echo_p50.zip(self.echo_p99);
         let echo = echo.map(|(p50, p99)| format!("{:.2} ms / {:.2} ms", milliseconds(p50), milliseconds(p99)));
         table.add_row(["echo, median / 99 %", &or_none(echo)]);
-        for (node, (index, digest)) in &self.digests {
-            let short = digest.get(..16).unwrap_or(digest);
-            table.add_row([&format!("digest of {node} at {index}"), short]);
-        }
+        self.digests.add_to(&mut table);
         table.to_string()
     }
 
@@ -122,7 +144,7 @@ impl Outcome {
         if self.bytes_lost != 0 {
             wrong.push("bytes were lost");
         }
-        if !self.digests_equal() {
+        if !self.digests.equal() {
             wrong.push("the survivors' machines differ");
         }
         if self.kill_asked != self.killed.is_some() {
@@ -165,17 +187,11 @@ pub struct Tally {
     pub append_p50_us: Option<u64>,
     /// Median and 99th percentile of a transaction before the fault, in milliseconds.
     pub transaction_ms: Option<(f64, f64)>,
-    /// (node, (index, digest)) of every node that runs in the end.
-    pub digests: Vec<(String, (u64, String))>,
+    /// Of every node that runs in the end.
+    pub digests: Digests,
 }
 
 impl Tally {
-    /// Whether the nodes hold the same machine.
-    #[must_use]
-    pub fn digests_equal(&self) -> bool {
-        self.digests.windows(2).all(|pair| pair[0].1 == pair[1].1) && !self.digests.is_empty()
-    }
-
     /// What did not hold.
     fn wrong(&self) -> Vec<String> {
         let mut wrong = Vec::new();
@@ -191,7 +207,7 @@ impl Tally {
                 wrong.push(format!("{found} of {acknowledged} are in the {what} exactly once"));
             }
         }
-        if !self.digests_equal() {
+        if !self.digests.equal() {
             wrong.push("the nodes' machines differ".to_owned());
         }
         if self.killed.len() != self.kills_asked {
@@ -227,10 +243,8 @@ impl Tally {
             "append_p50_ms": self.append_p50_us.map(|us| us as f64 / 1000.0),
             "transaction_p50_ms": self.transaction_ms.map(|(median, _)| median),
             "transaction_p99_ms": self.transaction_ms.map(|(_, worst)| worst),
-            "digests_equal": self.digests_equal(),
-            "digests": self.digests.iter().map(|(node, (index, digest))| {
-                json!({ "node": node, "index": index, "digest": digest })
-            }).collect::<Vec<_>>(),
+            "digests_equal": self.digests.equal(),
+            "digests": self.digests.json(),
             "held": self.held(),
         })
     }
@@ -262,10 +276,7 @@ impl Tally {
             .transaction_ms
             .map(|(p50, p99)| format!("{p50:.1} ms / {p99:.1} ms"));
         table.add_row(["a transaction, median / 99 %", &or_none(took)]);
-        for (node, (index, digest)) in &self.digests {
-            let short = digest.get(..16).unwrap_or(digest);
-            table.add_row([&format!("digest of {node} at {index}"), short]);
-        }
+        self.digests.add_to(&mut table);
         table.to_string()
     }
 

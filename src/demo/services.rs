@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use super::cluster::Cluster;
 use super::debian::{Boot, Console, Debian};
 use super::mail::{BUCKET, maildir, once};
-use super::report::Tally;
+use super::report::{Digests, Tally};
 use super::s3::S3;
 use super::story::Story;
 use super::topology::{EXTERNAL, node};
@@ -74,7 +74,7 @@ pub(super) fn run(options: &Options, machine: &Machine, kind: Kind, story: &Stor
     }
     Ok(Ending {
         held: tally.held(),
-        digests_equal: tally.digests_equal(),
+        digests_equal: tally.digests.equal(),
         verdict: tally.verdict(),
     })
 }
@@ -172,7 +172,7 @@ impl Stage<'_> {
         self.tally(transcript, server, killed, kills_asked, struck)
             .map(|tally| Tally {
                 append_p50_us: status.map(|status| status.append_p50_us),
-                digests: running.iter().map(|&index| node(index)).zip(digests).collect(),
+                digests: Digests::of(running.iter().map(|&index| node(index)), digests),
                 ..tally
             })
             .map_err(io_error("look for what was acknowledged"))
@@ -284,7 +284,7 @@ impl Stage<'_> {
             longest_gap: transcript.longest_gap(struck),
             append_p50_us: None,
             transaction_ms: transcript.times_ms(struck),
-            digests: Vec::new(),
+            digests: Digests::default(),
         })
     }
 }

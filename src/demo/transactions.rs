@@ -12,6 +12,8 @@ use serde::Deserialize;
 
 use super::topology::spawn;
 
+/// What they all begin with: a way to speak to us, and the sign to end.
+const SPEAK: &str = include_str!("clients/speak.py");
 /// The directory client: LDAP through the python3-ldap3 library.
 pub const LDAP: &str = include_str!("clients/ldap.py");
 /// The mail client: SMTP through Python's smtplib.
@@ -151,13 +153,14 @@ pub struct Client {
 }
 
 impl Client {
-    /// Start `script` with `arguments` by `python` in the client's namespace.
+    /// Start `script`, which is to go on where `clients/speak.py` ends, with `arguments` by `python` in the client's
+    /// namespace.
     ///
     /// # Errors
     /// Python cannot be started.
     pub fn start(python: &Path, script: &str, arguments: &[&str]) -> io::Result<Client> {
         let mut command = Command::new(python);
-        command.arg("-c").arg(script).args(arguments);
+        command.arg("-c").arg(format!("{SPEAK}\n\n{script}")).args(arguments);
         command
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())

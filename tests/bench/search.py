@@ -1,30 +1,15 @@
 """A directory client that does nothing but search: one LDAP connection, one search as soon as the last one is answered.
 
+Goes on where speak.py ends.
 usage: search.py HOST PORT SUFFIX (people have employeeNumber 1 to 1000)
-Speaks like the clients of the demo; ends when its standard input ends.
 """
 
-import json
 import sys
-import threading
 import time
 
 from ldap3 import ALL_ATTRIBUTES, SUBTREE, Connection, Server
 
 HOST, PORT, SUFFIX = sys.argv[1], int(sys.argv[2]), sys.argv[3]
-stop = threading.Event()
-
-
-def say(event, **details):
-    print(json.dumps({"event": event, **details}), flush=True)
-
-
-def wait_for_the_end():
-    sys.stdin.read()
-    stop.set()
-
-
-threading.Thread(target=wait_for_the_end, daemon=True).start()
 connection = Connection(Server(HOST, port=PORT, get_info="NO_INFO"), receive_timeout=60, raise_exceptions=True)
 connection.bind()
 say("connected", local="%s:%d" % connection.socket.getsockname()[:2])

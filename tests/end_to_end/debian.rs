@@ -175,6 +175,27 @@ fn the_console_is_a_login_shell_and_takes_a_paste() {
     lab.assert_digests_equal();
 }
 
+/// As after going on from a saved machine: the guest's own service finds Linux' clock to be another than the real-time clock.
+#[test]
+fn a_clock_that_is_wrong_is_set() {
+    let Some(lab) = Lab::start(&Setup::debian_on(StoreKind::Sqlite)) else {
+        return;
+    };
+    let mut shell = Terminal::open(&lab, 0);
+    shell.log_in();
+    shell.type_in("date -s @1000000000 >/dev/null; echo it is $(date +%Y)\r");
+    shell.wait("it is 2001");
+    shell.wait("off and is set");
+    shell.type_in("\recho it is $(date +%s) seconds\r");
+    let now = std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .unwrap();
+    shell.wait("\nit is ");
+    let shown: u64 = shell.word().parse().unwrap();
+    assert!(now.as_secs().abs_diff(shown) < 60, "{shown} instead of {now:?}");
+    lab.assert_digests_equal();
+}
+
 #[test]
 fn a_panic_is_shown_by_every_node_and_a_reset_starts_it_again() {
     let Some(lab) = Lab::start(&Setup::debian_on(StoreKind::Sqlite)) else {

@@ -11,6 +11,7 @@ mod debian;
 mod demo;
 mod faults;
 mod hostile;
+#[allow(dead_code)] // some of it only the benchmarks need
 mod lab;
 mod networks;
 mod operator;

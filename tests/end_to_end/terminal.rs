@@ -78,4 +78,11 @@ impl Terminal {
             std::thread::sleep(Duration::from_millis(5));
         }
     }
+
+    /// The first word after what was waited for last; waits for its end.
+    pub fn word(&mut self) -> String {
+        let from = self.from;
+        self.wait(" ");
+        self.shown.lock().unwrap()[from..self.from].trim().to_owned()
+    }
 }

@@ -1,13 +1,12 @@
 """A directory client for the demo: one LDAP connection, one transaction after the other, never a second connection.
 
+Goes on where speak.py ends.
 usage: ldap.py HOST PORT SUFFIX WRITABLE BIND_DN PASSWORD (people have employeeNumber 1 to 1000, WRITABLE takes new entries)
 Prints one JSON object a line: {"event": "connected" | "done" | "broken" | "checked", ...}. Ends its work when its standard
 input ends, then reads every acknowledged write back over the same connection and says which were not found.
 """
 
-import json
 import sys
-import threading
 import time
 
 from ldap3 import ALL_ATTRIBUTES, BASE, MODIFY_REPLACE, SUBTREE, Connection, Server
@@ -18,20 +17,8 @@ SUFFIX, WRITABLE, BIND_DN, PASSWORD = sys.argv[3:7]
 PATIENCE_S = 60
 PAUSE_S = 0.02
 
-stop = threading.Event()
-
-
-def say(event, **details):
-    print(json.dumps({"event": event, **details}), flush=True)
-
-
-def wait_for_the_end():
-    sys.stdin.read()
-    stop.set()
-
 
 def main():
-    threading.Thread(target=wait_for_the_end, daemon=True).start()
     server = Server(HOST, port=PORT, connect_timeout=10, get_info="NO_INFO")
     connection = Connection(
         server, user=BIND_DN, password=PASSWORD, receive_timeout=PATIENCE_S, raise_exceptions=True, auto_referrals=False

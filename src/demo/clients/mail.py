@@ -1,5 +1,6 @@
 """A mail client for the demo: one SMTP connection, one message after the other, each sent slowly in many packets.
 
+Goes on where speak.py ends.
 usage: mail.py HOST PORT SENDER RECIPIENT [SIZE ...]
 Sizes in bytes are taken in turn. Prints one JSON object a line: {"event": "connected" | "done" | "broken" | "checked", ...}.
 "done" names a message that the server accepted: its Message-ID, length and SHA-256 as it was sent. Ends after the message
@@ -7,10 +8,8 @@ under way when its standard input ends.
 """
 
 import hashlib
-import json
 import smtplib
 import sys
-import threading
 import time
 
 HOST, PORT, SENDER, RECIPIENT = sys.argv[1], int(sys.argv[2]), sys.argv[3], sys.argv[4]
@@ -18,17 +17,6 @@ SIZES = [int(size) for size in sys.argv[5:]] or [10_000, 100_000, 1_000_000, 5_0
 PATIENCE_S = 120
 CHUNK_BYTES = 32_768
 CHUNK_PAUSE_S = 0.005
-
-stop = threading.Event()
-
-
-def say(event, **details):
-    print(json.dumps({"event": event, **details}), flush=True)
-
-
-def wait_for_the_end():
-    sys.stdin.read()
-    stop.set()
 
 
 def message(number, size):
@@ -66,7 +54,6 @@ def send(client, number, size):
 
 
 def main():
-    threading.Thread(target=wait_for_the_end, daemon=True).start()
     asked = accepted = refused = 0
     try:
         client = smtplib.SMTP(HOST, PORT, local_hostname="client.example", timeout=PATIENCE_S)

@@ -1,6 +1,7 @@
 //! An unmodified Debian kernel: booted twice, cut anywhere, disturbed; always the same machine.
 
-#![allow(clippy::unwrap_used)] // also in the helpers of tests
+// In the helpers of tests, too. The environment tells a second process what to do.
+#![allow(clippy::unwrap_used, clippy::disallowed_methods)]
 
 mod quirks;
 #[path = "../support/mod.rs"]

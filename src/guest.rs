@@ -144,10 +144,10 @@ impl Guest {
         })
     }
 
-    /// Whether [`Guest::new`] would make one, at a fraction of its time and memory.
+    /// Whether [`Guest::new`] would make one, as far as that can be told at a fraction of its time and memory.
     ///
     /// # Errors
-    /// The same.
+    /// Those of [`Guest::new`], but for what devices say of their parts of a saved machine.
     pub fn check(definition: &Definition, network: &NetworkConfig, saved: Option<&State>) -> Result<(), GuestError> {
         match saved {
             Some(state) => Machine::check(definition, state)?,

@@ -241,6 +241,33 @@ fn states_of_other_machines_are_refused() {
         Machine::restore(&definition, &long),
         Err(StateError::Length { .. })
     ));
+    // the check that makes no machine says the same
+    assert_eq!(Machine::check(&definition, &state), Ok(()));
+    let seeded = Definition {
+        seed: [1; 32],
+        ..definition.clone()
+    };
+    assert_eq!(
+        Machine::check(&seeded, &state),
+        Ok(()),
+        "it may go on with another seed"
+    );
+    for (definition, state) in [
+        (&other, &state),
+        (&definition, &version),
+        (&definition, &engine),
+        (&definition, &long),
+    ] {
+        assert_eq!(
+            Machine::check(definition, state).err(),
+            Machine::restore(definition, state).err()
+        );
+    }
+    let no_board = Definition {
+        board: "none".into(),
+        ..definition
+    };
+    assert_eq!(no_board.check().err(), Machine::new(&no_board).err());
 }
 
 /// Where the body begins.

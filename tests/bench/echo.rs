@@ -5,7 +5,7 @@ use std::time::Duration;
 use quorate::demo::client::{Conversation, Pace};
 
 use crate::lab::{Lab, Setup, StoreKind, guest};
-use crate::{Bound, Figures, key};
+use crate::{Bound, Figures, apart, key};
 
 /// A small message, and how many.
 const MESSAGE_BYTES: usize = 64;
@@ -13,7 +13,7 @@ const MESSAGES: u64 = 3000;
 
 pub fn measure(figures: &mut Figures) {
     for store in [StoreKind::Postgres, StoreKind::Sqlite] {
-        std::thread::scope(|scope| scope.spawn(|| on(store, figures)).join().expect("a measurement failed"));
+        apart(|| on(store, figures));
     }
 }
 

@@ -132,13 +132,7 @@ fn main() {
         if runs(name) {
             println!("{name}");
             let noise = noise::Noise::start();
-            // each group enters namespaces of its own, which a thread cannot leave again
-            std::thread::scope(|scope| {
-                scope
-                    .spawn(|| measure(&mut figures))
-                    .join()
-                    .expect("a measurement failed")
-            });
+            apart(|| measure(&mut figures));
             figures.add(
                 &format!("noise_{name}_percent"),
                 noise.percent(),
@@ -155,6 +149,11 @@ fn main() {
     )
     .expect("target/ can be written");
     println!("written to target/bench.json");
+}
+
+/// Measures on a thread of its own: each cluster enters namespaces, which a thread cannot leave again.
+pub fn apart<T: Send>(measure: impl FnOnce() -> T + Send) -> T {
+    std::thread::scope(|scope| scope.spawn(measure).join().expect("a measurement failed"))
 }
 
 /// Key of a figure on a store: PostgreSQL has the plain name, SQLite a prefix.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use quorate::demo::topology::inside;
 
 use crate::lab::{Lab, Setup, StoreKind, guest};
-use crate::{Bound, Figures, key};
+use crate::{Bound, Figures, apart, key};
 
 /// Offered: twice the bound, so that the log and not the client is what is measured.
 const OFFERED_PER_S: u32 = 40_000;
@@ -22,7 +22,7 @@ const TIME: Duration = Duration::from_secs(4);
 
 pub fn measure(figures: &mut Figures) {
     for store in [StoreKind::Postgres, StoreKind::Sqlite] {
-        std::thread::scope(|scope| scope.spawn(|| on(store, figures)).join().expect("a measurement failed"));
+        apart(|| on(store, figures));
     }
 }
 

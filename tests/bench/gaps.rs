@@ -16,7 +16,7 @@ use std::time::{Duration, Instant};
 use quorate::demo::client::{Conversation, Pace, Transcript};
 
 use crate::lab::{Lab, PATIENCE, Setup, StoreKind, guest};
-use crate::{Bound, Figures, key};
+use crate::{Bound, Figures, apart, key};
 
 /// Each fault this often; the longest gap counts.
 const ROUNDS: usize = 3;
@@ -145,7 +145,7 @@ fn holds_write_lock(pid: u32) -> bool {
 
 pub fn measure(figures: &mut Figures) {
     for store in [StoreKind::Postgres, StoreKind::Sqlite] {
-        std::thread::scope(|scope| scope.spawn(|| on(store, figures)).join().expect("a measurement failed"));
+        apart(|| on(store, figures));
     }
 }
 

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::lab::{Lab, Setup, StoreKind};
 use crate::noise::process_times;
-use crate::{Bound, Figures, key};
+use crate::{Bound, Figures, apart, key};
 
 /// Let the boot and the last connections settle, then measure.
 const SETTLE: Duration = Duration::from_secs(3);
@@ -20,7 +20,7 @@ struct Cost {
 
 pub fn measure(figures: &mut Figures) {
     for store in [StoreKind::Postgres, StoreKind::Sqlite] {
-        let cost = apart(&Setup::on(store));
+        let cost = apart(|| cost(&Setup::on(store)));
         figures.add(&key(store, "idle_node_cpu_percent"), cost.percent, Bound::AtMost(5.0));
         figures.add(
             &key(store, "idle_statements_per_s"),
@@ -32,14 +32,9 @@ pub fn measure(figures: &mut Figures) {
 
 /// The same for Debian, which has timers and services of its own.
 pub fn measure_linux(figures: &mut Figures) {
-    let cost = apart(&Setup::debian_on(StoreKind::Postgres));
+    let cost = apart(|| cost(&Setup::debian_on(StoreKind::Postgres)));
     figures.add("idle_linux_cpu_percent", cost.percent, Bound::AtMost(10.0));
     figures.add("idle_linux_statements_per_s", cost.statements, Bound::AtMost(40.0));
-}
-
-/// Every cluster enters namespaces of its own.
-fn apart(setup: &Setup) -> Cost {
-    std::thread::scope(|scope| scope.spawn(|| cost(setup)).join().expect("a measurement failed"))
 }
 
 fn cost(setup: &Setup) -> Cost {

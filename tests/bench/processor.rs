@@ -9,7 +9,7 @@ use crate::lab::{GuestKind, Lab, Setup, StoreKind, debian};
 use crate::noise::process_times;
 use crate::qemu::Qemu;
 use crate::terminal::Terminal;
-use crate::{Bound, Figures};
+use crate::{Bound, Figures, apart};
 
 /// From power on to the shell, then the work of `quorate-bench` (tests/guests/debian/programs).
 const WORKS: [&str; 5] = ["boot", "loop", "fork", "sha256", "syscall"];
@@ -20,11 +20,7 @@ const ROUNDS: usize = 3;
 const PROMPT: &str = "quorate# ";
 
 pub fn measure(figures: &mut Figures) {
-    let alone = |measure: fn() -> Spent| {
-        // each enters namespaces of its own
-        std::thread::scope(|scope| scope.spawn(measure).join().expect("a measurement failed"))
-    };
-    let (ours, qemu, icount) = (alone(replicated), alone(|| plain(false)), alone(|| plain(true)));
+    let (ours, qemu, icount) = (apart(replicated), apart(|| plain(false)), apart(|| plain(true)));
     for (name, of) in [("a node", ours), ("QEMU", qemu), ("QEMU -icount", icount)] {
         println!("  {name}: {of:.2?} processor seconds for {WORKS:?}");
     }

@@ -11,7 +11,7 @@ use quorate::demo::transactions::{Client, MAIL};
 
 use crate::lab::{Lab, Setup, StoreKind, debian, python};
 use crate::qemu::Qemu;
-use crate::{Bound, Figures};
+use crate::{Bound, Figures, apart};
 
 /// A client that only searches.
 const SEARCH: &str = include_str!("search.py");
@@ -90,11 +90,6 @@ pub fn measure(figures: &mut Figures) {
         mail.per_s,
         Bound::Note("messages of 10 kB one after the other, uploaded before they are accepted"),
     );
-}
-
-/// Every cluster enters namespaces of its own.
-fn apart<T: Send>(measure: impl FnOnce() -> T + Send) -> T {
-    std::thread::scope(|scope| scope.spawn(measure).join().expect("a measurement failed"))
 }
 
 fn search(host: Ipv4Addr) -> Client {

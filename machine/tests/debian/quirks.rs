@@ -94,18 +94,13 @@ fn on_qemu(folder: &Path, line: &str) -> Option<String> {
         }
     };
     let (mut input, mut output) = (process.stdin.take().unwrap(), process.stdout.take().unwrap());
-    let mut until_prompt = || {
-        let (mut text, mut bytes) = (String::new(), [0; 4096]);
-        while !text.contains(PROMPT) {
-            let length = output.read(&mut bytes).unwrap();
-            assert_ne!(length, 0, "QEMU ended after\n{text}");
-            text += &String::from_utf8_lossy(&bytes[..length]);
-        }
-        text
-    };
-    until_prompt();
+    let (mut text, mut bytes) = (String::new(), [0; 4096]);
+    while !text.contains(PROMPT) {
+        let length = output.read(&mut bytes).unwrap();
+        assert_ne!(length, 0, "QEMU ended after\n{text}");
+        text += &String::from_utf8_lossy(&bytes[..length]);
+    }
     writeln!(input, "{line}; poweroff -f").unwrap();
-    let mut text = String::new();
     output.read_to_string(&mut text).unwrap(); // to its end
     assert!(process.wait().unwrap().success());
     Some(text)

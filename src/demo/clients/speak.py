@@ -5,7 +5,6 @@ when its standard input ends: `stop` is set then.
 import json
 import sys
 import threading
-import time
 
 stop = threading.Event()
 

@@ -19,6 +19,8 @@ use crate::replica::Applied;
 /// Commands that may wait in front of the executor. The replica hands out at most 64 entries ahead (its flow control);
 /// the rest is room for digest requests.
 const QUEUE_MAX: usize = 256;
+/// By how much the executor's thread is nicer than the others (nice(2)).
+const NICE: i32 = 10;
 /// Digest requests that may wait for a later index: consoles and tests ask for a few, never for many.
 const DIGESTS_WAITING_MAX: usize = 32;
 
@@ -98,9 +100,10 @@ impl Executor {
             view: None,
             waiting: Vec::new(),
         };
-        let thread = std::thread::Builder::new()
-            .name("executor".into())
-            .spawn(move || work.run(&queue, &report))?;
+        let thread = std::thread::Builder::new().name("executor".into()).spawn(move || {
+            yield_to_others();
+            work.run(&queue, &report);
+        })?;
         Ok(Executor {
             commands: Some(commands),
             thread: Some(thread),
@@ -126,6 +129,14 @@ impl Drop for Executor {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join(); // a panic was reported by the panic hook already
         }
+    }
+}
+
+/// Let the node's other threads, and the database's if it is on this host, have the processor first: they work for
+/// microseconds, and everybody waits for them. Best effort: without it the executor is slower, not wrong.
+fn yield_to_others() {
+    if let Err(error) = rustix::process::nice(NICE) {
+        tracing::debug!(%error, "the executor's priority stays as it is");
     }
 }
 

@@ -18,7 +18,8 @@
 
 use super::hooks::{self, Hooks, RegionHook};
 use super::{Control, Environment, GuestMemory, MemoryBlock, NoMemory, Region};
-use crate::ram::{PAGE_BYTES, Ram};
+use crate::Digest;
+use crate::ram::{self, PAGE_BYTES, Ram, Tree};
 use std::ffi::c_int;
 use std::ptr::{self, NonNull};
 use unicorn_engine_sys::{
@@ -57,6 +58,8 @@ pub struct Engine {
     /// Owned here, but also reached from the engine's callbacks: raw, as a `Box` would claim to be the only way to it.
     hooks: NonNull<Hooks>,
     regions: NonNull<[RegionHook]>,
+    /// The hashes of the blocks the guest may write, with their numbers; made when they are first asked for.
+    trees: Vec<(usize, Tree)>,
 }
 
 // SAFETY: the engine keeps no thread-local state and starts no thread (no timeout is ever given); whoever owns the CPU
@@ -91,6 +94,7 @@ impl Engine {
             handle,
             hooks,
             regions: region_hooks,
+            trees: Vec::new(),
         }
     }
 
@@ -140,6 +144,42 @@ impl Engine {
     /// The pages of memory block `block` that hold something: their numbers and contents, ascending.
     pub fn nonzero_pages(&self, block: usize) -> impl Iterator<Item = (usize, &[u8])> {
         self.handle.blocks()[block].1.nonzero_pages()
+    }
+
+    /// The blocks the guest may write: numbers and memory.
+    fn writable(&self) -> impl Iterator<Item = (usize, &Ram)> {
+        let blocks = self.handle.blocks().iter().enumerate();
+        blocks
+            .filter(|(_, (block, _))| block.writable)
+            .map(|(number, (_, ram))| (number, ram))
+    }
+
+    /// The hashes of the memory the guest may write, in the order of the map, from its contents.
+    pub fn memory_hashes(&self) -> impl Iterator<Item = Digest> {
+        self.writable().map(|(_, ram)| ram::root(ram))
+    }
+
+    /// The same hashes, kept: only what changed since the last call is read. With the numbers of the blocks.
+    pub fn current_trees(&mut self) -> &mut [(usize, Tree)] {
+        if self.trees.is_empty() {
+            self.trees = self.writable().map(|(number, ram)| (number, Tree::new(ram))).collect();
+        }
+        let blocks = self.handle.blocks();
+        for (number, tree) in &mut self.trees {
+            tree.update(&blocks[*number].1);
+        }
+        &mut self.trees
+    }
+
+    /// As [`Engine::current_trees`] left them.
+    pub fn trees(&self) -> &[(usize, Tree)] {
+        &self.trees
+    }
+
+    /// Page `page` of memory block `block`.
+    pub fn page(&self, block: usize, page: usize) -> &[u8; PAGE_BYTES] {
+        let bytes = &self.handle.blocks()[block].1.bytes()[page * PAGE_BYTES..];
+        bytes.first_chunk().expect("memory is whole pages")
     }
 
     /// Contents of memory block `block` of the map, to fill it; only before the first run.

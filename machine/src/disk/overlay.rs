@@ -172,6 +172,12 @@ impl Overlay {
         })
     }
 
+    /// The hash of a block that was written, zeroes if it holds zeroes; `None` if it was not.
+    pub fn block_hash(&self, number: u32) -> Option<&Digest> {
+        let group = self.groups.get(&(number / GROUP_BLOCKS))?;
+        group.blocks.get(&in_group(number)).map(Block::hash)
+    }
+
     /// All blocks written ever; otherwise as [`Overlay::written_since`].
     pub fn blocks(&self) -> impl Iterator<Item = (u32, Option<&[u8; BLOCK_BYTES]>)> {
         self.written_since(Mark::START)

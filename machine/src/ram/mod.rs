@@ -6,6 +6,12 @@
 //! has not run yet is filled directly.
 #![allow(unsafe_code)]
 
+mod changes;
+mod tree;
+
+pub use changes::Changes;
+pub use tree::{Mark, Tree, root};
+
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 use std::ptr::NonNull;

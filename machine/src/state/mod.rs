@@ -1,4 +1,4 @@
-//! A machine as bytes: saving, restoring, digesting.
+//! A machine as bytes: saving, restoring, digesting. As parts that a checkpoint keeps one by one: [`parts`].
 //!
 //! ```text
 //!  0  8  magic "QUORATEM"
@@ -6,17 +6,18 @@
 //! 12 32  identity of the CPU engine
 //! 44  8  length of the body
 //! 52  8  length of the disks
-//! 60 32  BLAKE3 of the body, which is also the machine's digest
+//! 60 32  BLAKE3 of the body
 //! 92  .  body:  4  length of the description
 //!               .  description: postcard of `Description`
 //!               .  pages, ascending, none all zero:  8 address, 4096 contents
 //!     .  disks, of each device that has one:  8 length   what `Overlay::save` writes
 //! ```
 //!
-//! The disks are outside of the body, so that a digest reads none of them: the state of a device with a disk has the
-//! disk's digest.
+//! The disks are outside of the body: the state of a device with a disk has the disk's digest.
 //!
 //! Only memory the guest may write is in it; flash follows from the definition, whose digest is in the description.
+
+pub mod parts;
 
 use crate::core::Core;
 use crate::cpu::{ENGINE_ID, MProfile, MemoryBlock, Processor, Register};
@@ -34,6 +35,8 @@ const MAGIC: [u8; 8] = *b"QUORATEM";
 pub const STATE_VERSION: u32 = 3;
 const HEADER_BYTES: usize = 92;
 const PAGE_RECORD_BYTES: usize = 8 + PAGE_BYTES;
+/// Begins what a machine's digest is made from, so that no other hash of ours is over the same bytes.
+const DIGEST_TAG: &[u8] = b"quorate machine 2";
 /// xPSR's exception number.
 const XPSR_EXCEPTION: u32 = 0x3f;
 
@@ -115,12 +118,10 @@ pub enum StateError {
 impl Machine {
     /// BLAKE3 over all that decides what the machine does next: registers, timers, devices with their queues, memory.
     /// Machines that applied the same entries have equal digests.
+    ///
+    /// Reads all memory; [`Machine::current_digest`] gives the same at a fraction of that.
     pub fn digest(&self) -> Digest {
-        let mut hasher = blake3::Hasher::new();
-        self.write_body(&mut |bytes| {
-            hasher.update(bytes);
-        });
-        hasher.finalize().into()
+        digest_of(&self.description(), self.cpu.engine().memory_hashes())
     }
 
     /// The machine between two entries.
@@ -190,35 +191,48 @@ impl Machine {
         let (body, disks) = checked_parts(&state.0)?;
         let (description, pages) = split_body(body)?;
         let mut machine = Machine::new(definition)?;
-        if description.hardware != machine.hardware_digest {
+        let definition = machine.check_description(&description)?;
+        machine.clear_memory();
+        machine.load_pages(pages)?;
+        machine.load_disks(disks)?;
+        machine.load_description(description)?;
+        Ok((machine, definition))
+    }
+
+    /// Whether `description` can be of this machine's hardware; the digest of the definition it was saved from.
+    fn check_description(&self, description: &Description) -> Result<[u8; 32], StateError> {
+        if description.hardware != self.hardware_digest {
             return Err(StateError::OtherDefinition);
         }
         if description.now > TIME_MAX {
             return Err(StateError::Impossible(format!("agreed time {} ns", description.now.0)));
         }
-        let devices = machine.system.bus.count();
+        let devices = self.system.bus.count();
         if description.devices.len() != devices {
             let found = description.devices.len();
             return Err(StateError::Impossible(format!(
                 "{found} devices on a board of {devices}"
             )));
         }
-        machine.load_pages(pages)?;
-        machine.load_disks(disks)?;
-        machine
-            .system
+        Ok(description.definition)
+    }
+
+    /// All but memory and disks, which are loaded already.
+    fn load_description(&mut self, description: Description) -> Result<(), StateError> {
+        self.system
             .bus
             .restore(&description.devices)
             .map_err(|(device, error)| StateError::Device { device, error })?;
-        machine.now = description.now;
-        machine.load_core(description.core, &description.registers)?;
-        machine.counters = description.counters;
+        self.now = description.now;
+        self.load_core(description.core, &description.registers)?;
+        self.counters = description.counters;
         // As the saved one did.
-        machine.cpu.engine_mut().flush_tlb();
-        Ok((machine, description.definition))
+        self.cpu.engine_mut().flush_tlb();
+        Ok(())
     }
 
-    fn write_body(&self, write: &mut dyn FnMut(&[u8])) {
+    /// Everything but memory and disks, as bytes.
+    fn description(&self) -> Vec<u8> {
         let description = Description {
             definition: self.definition_digest,
             hardware: self.hardware_digest,
@@ -228,7 +242,11 @@ impl Machine {
             core: self.system.core.clone(),
             devices: self.system.bus.save(),
         };
-        let description = postcard::to_stdvec(&description).expect("plain data: postcard cannot refuse it");
+        postcard::to_stdvec(&description).expect("plain data: postcard cannot refuse it")
+    }
+
+    fn write_body(&self, write: &mut dyn FnMut(&[u8])) {
+        let description = self.description();
         write(&(description.len() as u32).to_le_bytes());
         write(&description);
         let engine = self.cpu.engine();
@@ -240,8 +258,8 @@ impl Machine {
         }
     }
 
-    /// `pages` is a whole number of records.
-    fn load_pages(&mut self, pages: &[u8]) -> Result<(), StateError> {
+    /// Zeroes in all memory that the guest may write.
+    fn clear_memory(&mut self) {
         // What the firmware put into RAM at power on is not necessarily there any more. Only pages that hold something
         // are touched: the others then stay untouched, and cost neither memory nor time.
         let engine = self.cpu.engine_mut();
@@ -252,26 +270,37 @@ impl Machine {
                 engine.memory_mut(index)[number * PAGE_BYTES..][..PAGE_BYTES].fill(0);
             }
         }
+    }
+
+    /// `pages` is a whole number of records; memory is clear.
+    fn load_pages(&mut self, pages: &[u8]) -> Result<(), StateError> {
         let mut previous = None;
         for record in pages.chunks_exact(PAGE_RECORD_BYTES) {
             let (address, page) = record.split_first_chunk::<8>().expect("a record is longer");
             let address = u64::from_le_bytes(*address);
-            let place = blocks.iter().enumerate().find_map(|(index, block)| {
-                let offset = address.checked_sub(block.base)?;
-                let inside = block.writable && offset < block.bytes && offset.is_multiple_of(PAGE_BYTES as u64);
-                inside.then_some((index, offset as usize))
-            });
-            let Some((index, offset)) = place else {
-                return Err(StateError::Impossible(format!("a page at {address:#010x}")));
-            };
             if previous.is_some_and(|previous| previous >= address) || is_zero(page) {
                 return Err(StateError::Impossible(format!(
                     "the page at {address:#010x} is out of order or zero"
                 )));
             }
-            engine.memory_mut(index)[offset..offset + PAGE_BYTES].copy_from_slice(page);
+            self.load_page(address, page)?;
             previous = Some(address);
         }
+        Ok(())
+    }
+
+    /// Puts `page` at `address`.
+    fn load_page(&mut self, address: u64, page: &[u8]) -> Result<(), StateError> {
+        let engine = self.cpu.engine_mut();
+        let place = engine.blocks().enumerate().find_map(|(index, block)| {
+            let offset = address.checked_sub(block.base)?;
+            let inside = block.writable && offset < block.bytes && offset.is_multiple_of(PAGE_BYTES as u64);
+            inside.then_some((index, offset as usize))
+        });
+        let Some((index, offset)) = place else {
+            return Err(StateError::Impossible(format!("a page at {address:#010x}")));
+        };
+        engine.memory_mut(index)[offset..offset + PAGE_BYTES].copy_from_slice(page);
         Ok(())
     }
 
@@ -338,6 +367,19 @@ fn checked_parts(bytes: &[u8]) -> Result<(&[u8], &[u8]), StateError> {
     Ok((body, disks))
 }
 
+/// The digest of a machine: BLAKE3 over the tag, the length of the description (8 bytes), the description, and the hash of
+/// each block of memory that the guest may write, in the order of the map. The disks' are in the description.
+fn digest_of(description: &[u8], memory: impl Iterator<Item = Digest>) -> Digest {
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(DIGEST_TAG);
+    hasher.update(&(description.len() as u64).to_le_bytes());
+    hasher.update(description);
+    memory.for_each(|hash| {
+        hasher.update(&hash);
+    });
+    hasher.finalize().into()
+}
+
 fn split_body(body: &[u8]) -> Result<(Description, &[u8]), StateError> {
     let malformed = |reason: &str| StateError::Malformed(reason.to_owned());
     let (length, rest) = body
@@ -347,15 +389,19 @@ fn split_body(body: &[u8]) -> Result<(Description, &[u8]), StateError> {
     let (description, pages) = rest
         .split_at_checked(length)
         .ok_or_else(|| malformed("the description is cut off"))?;
-    let (description, left) =
-        postcard::take_from_bytes::<Description>(description).map_err(|error| malformed(&error.to_string()))?;
-    if !left.is_empty() {
-        return Err(malformed("bytes after the description"));
-    }
+    let description = read_description(description)?;
     if !pages.len().is_multiple_of(PAGE_RECORD_BYTES) {
         return Err(malformed("a page is cut off"));
     }
     Ok((description, pages))
+}
+
+fn read_description(bytes: &[u8]) -> Result<Description, StateError> {
+    match postcard::take_from_bytes::<Description>(bytes) {
+        Ok((description, [])) => Ok(description),
+        Ok(_) => Err(StateError::Malformed("bytes after the description".into())),
+        Err(error) => Err(StateError::Malformed(error.to_string())),
+    }
 }
 
 /// The engine's identity as bytes.

@@ -5,6 +5,7 @@
 //!
 //! Invariants: `applied` and `chain` are those of the last entry applied; `gateway` frames enter with the next entry.
 
+use machine::state::parts::{Assembly, Block, Mark, Space};
 use machine::{Definition, Machine, State};
 use nat::{Nat, l2};
 use serde::{Deserialize, Serialize};
@@ -12,6 +13,10 @@ use serde::{Deserialize, Serialize};
 use crate::egress::Output;
 use crate::log::{AgreedTime, Entry, Index, NodeId, Payload};
 use crate::replica::Activity;
+use crate::roll::{Roll, Turn};
+
+/// Every node votes on the digest of its state once in this much agreed time, in nanoseconds.
+pub const VOTE_EVERY_NS: u64 = 1_000_000_000;
 
 /// What lies between the log's frames and the guest's network card.
 #[derive(Debug)]
@@ -65,6 +70,10 @@ pub struct Outcome {
     pub executed: u64,
     /// Packets and frames that did not go on.
     pub dropped: u32,
+    /// What the entry says of the cluster.
+    pub turns: Vec<Turn>,
+    /// The digest of the state after this entry is voted on.
+    pub vote: bool,
 }
 
 /// The digest of everything replicated, at an index.
@@ -72,7 +81,7 @@ pub struct Outcome {
 pub struct StateDigest {
     /// After this entry.
     pub index: Index,
-    /// Machine, translation, gateway answers under way, and the log's chain hash.
+    /// Machine, translation, gateway answers under way, all outputs so far, the roll, and the log's chain hash.
     pub digest: [u8; 32],
 }
 
@@ -102,8 +111,25 @@ pub struct Saved {
     applied: Index,
     chain: [u8; 32],
     machine: Vec<u8>,
+    rest: Rest,
+}
+
+/// Everything replicated but the machine.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+struct Rest {
     network: Vec<u8>,
     gateway: Vec<Vec<u8>>,
+    outputs: [u8; 32],
+    roll: Roll,
+}
+
+/// A guest without its blocks: what [`Guest::describe`] writes, as postcard.
+#[derive(Serialize, Deserialize)]
+struct Description {
+    applied: Index,
+    chain: [u8; 32],
+    machine: Vec<u8>,
+    rest: Rest,
 }
 
 /// Machine, translation, and what is between them.
@@ -112,6 +138,9 @@ pub struct Guest {
     network: Network,
     /// Gateway answers that enter with the next entry.
     gateway: Vec<Vec<u8>>,
+    /// BLAKE3 over the last value and the next output: packets, frames and serial bytes, in order.
+    outputs: [u8; 32],
+    roll: Roll,
     applied: Index,
     chain: [u8; 32],
 }
@@ -139,6 +168,8 @@ impl Guest {
             machine,
             network,
             gateway: Vec::new(),
+            outputs: [0; 32],
+            roll: Roll::default(),
             applied: genesis.index,
             chain: genesis.chain.0,
         })
@@ -173,10 +204,14 @@ impl Guest {
             activity: Activity::Busy,
             executed: 0,
             dropped: 0,
+            turns: Vec::new(),
+            vote: false,
         };
         if let Network::Nat(nat) = &mut self.network {
             nat.advance(begin);
         }
+        let turns = self.roll.take_in(entry);
+        outcome.turns = turns.expect("the replica hands out entries whose inputs are next");
         let mut inputs: Vec<machine::Input> = self.gateway.drain(..).map(frame_in).collect();
         for input in &entry.inputs {
             self.take_in(&input.payload, input.id.origin, begin, &mut inputs, &mut outcome);
@@ -189,6 +224,14 @@ impl Guest {
         for frame in outputs.frames {
             self.let_out(frame, &mut outcome);
         }
+        self.note_outputs(&outcome.effects, &outputs.serial);
+        let members = outcome.turns.iter().filter_map(membership);
+        outcome.effects.splice(0..0, members.collect::<Vec<_>>());
+        let captures = outcome.turns.iter().any(|turn| matches!(turn, Turn::Capture(_)));
+        if captures {
+            self.machine.settle();
+        }
+        outcome.vote = captures || begin.0 / VOTE_EVERY_NS != self.machine.time().0 / VOTE_EVERY_NS;
         (self.applied, self.chain) = (entry.index, entry.chain.0);
         (outcome.serial, outcome.executed) = (outputs.serial, outputs.executed.0);
         outcome.activity = activity(outputs.activity);
@@ -229,12 +272,25 @@ impl Guest {
                 });
             }
             Payload::Reset => inputs.push(machine::Input::Reset),
-            Payload::Membership { ready } => {
-                outcome.effects.push(Effect::Membership {
-                    ready: ready.clone(),
-                    sequencer: origin,
-                });
-            }
+            // The roll's.
+            Payload::Membership { .. }
+            | Payload::Capture { .. }
+            | Payload::Digest { .. }
+            | Payload::Stored { .. }
+            | Payload::Readmit { .. } => {}
+        }
+    }
+
+    fn note_outputs(&mut self, effects: &[Effect], serial: &[machine::SerialOut]) {
+        let emitted = effects.iter().filter_map(|effect| match effect {
+            Effect::Emit(output) => Some((u64::MAX, &output.bytes)),
+            Effect::Moved { .. } | Effect::Membership { .. } => None,
+        });
+        let printed = serial.iter().map(|out| (u64::from(out.port), &out.bytes));
+        for (port, bytes) in emitted.chain(printed) {
+            let mut hash = blake3::Hasher::new();
+            hash.update(&self.outputs).update(&port.to_le_bytes()).update(bytes);
+            self.outputs = *hash.finalize().as_bytes();
         }
     }
 
@@ -286,11 +342,21 @@ impl Guest {
         (Some(nat.view_generation()) != seen).then(|| nat.view())
     }
 
-    /// The digest of all of it. Costs a pass over the guest's memory.
+    /// The digest of all of it. Costs a pass over the guest's memory; [`Guest::current_digest`] gives the same.
     #[must_use]
     pub fn digest(&self) -> StateDigest {
+        self.digest_with(self.machine.digest())
+    }
+
+    /// The digest of all of it, at the cost of what changed since the last call.
+    pub fn current_digest(&mut self) -> StateDigest {
+        let machine = self.machine.current_digest();
+        self.digest_with(machine)
+    }
+
+    fn digest_with(&self, machine: machine::Digest) -> StateDigest {
         let mut hash = blake3::Hasher::new();
-        hash.update(&self.machine.digest());
+        hash.update(&machine);
         match &self.network {
             Network::Nat(nat) => hash.update(&nat.digest()),
             Network::L2(owners) => hash.update(&owners.digest()),
@@ -299,6 +365,9 @@ impl Guest {
         for frame in &self.gateway {
             hash.update(&(frame.len() as u64).to_le_bytes()).update(frame);
         }
+        let roll = postcard::to_stdvec(&self.roll).expect("plain data: postcard cannot refuse it");
+        hash.update(&self.outputs);
+        hash.update(&(roll.len() as u64).to_le_bytes()).update(&roll);
         hash.update(&self.chain);
         StateDigest {
             index: self.applied,
@@ -320,17 +389,24 @@ impl Guest {
     /// Save all of it. Takes `&mut`, because a saved machine and the one that goes on must be equal afterwards (the
     /// engine's caches are flushed).
     pub fn save(&mut self) -> Saved {
+        Saved {
+            applied: self.applied,
+            chain: self.chain,
+            machine: self.machine.save().0,
+            rest: self.rest(),
+        }
+    }
+
+    fn rest(&self) -> Rest {
         let network = match &self.network {
             Network::Nat(nat) => nat.save(),
             Network::L2(owners) => owners.save(),
         };
-        let (applied, chain) = (self.applied, self.chain);
-        Saved {
-            applied,
-            chain,
-            machine: self.machine.save().0,
+        Rest {
             network,
             gateway: self.gateway.clone(),
+            outputs: self.outputs,
+            roll: self.roll.clone(),
         }
     }
 
@@ -340,18 +416,105 @@ impl Guest {
     /// It was not.
     pub fn restore(definition: &Definition, network: &NetworkConfig, saved: &Saved) -> Result<Guest, GuestError> {
         let machine = Machine::restore(definition, &machine::State(saved.machine.clone()))?;
+        Guest::with(machine, network, (saved.applied, saved.chain), saved.rest.clone())
+    }
+
+    fn with(
+        machine: Machine,
+        network: &NetworkConfig,
+        (applied, chain): (Index, [u8; 32]),
+        rest: Rest,
+    ) -> Result<Guest, GuestError> {
         let network = match network {
-            NetworkConfig::Nat(config) => Network::Nat(Box::new(Nat::restore(config.clone(), &saved.network)?)),
-            NetworkConfig::L2 => Network::L2(Box::new(l2::Owners::restore(&saved.network)?)),
+            NetworkConfig::Nat(config) => Network::Nat(Box::new(Nat::restore(config.clone(), &rest.network)?)),
+            NetworkConfig::L2 => Network::L2(Box::new(l2::Owners::restore(&rest.network)?)),
         };
-        let (applied, chain) = (saved.applied, saved.chain);
         Ok(Guest {
             machine,
             network,
-            gateway: saved.gateway.clone(),
+            gateway: rest.gateway,
+            outputs: rest.outputs,
+            roll: rest.roll,
             applied,
             chain,
         })
+    }
+
+    /// What the log says of the cluster, after the last entry applied.
+    #[must_use]
+    pub fn roll(&self) -> &Roll {
+        &self.roll
+    }
+
+    /// The machine.
+    #[must_use]
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// Everything but the machine's memory and disks, as bytes.
+    #[must_use]
+    pub fn describe(&self) -> Vec<u8> {
+        let description = Description {
+            applied: self.applied,
+            chain: self.chain,
+            machine: self.machine.describe(),
+            rest: self.rest(),
+        };
+        postcard::to_stdvec(&description).expect("plain data: postcard cannot refuse it")
+    }
+
+    /// A mark of this moment, right after [`Guest::current_digest`].
+    pub fn mark(&mut self) -> Mark {
+        self.machine.mark()
+    }
+
+    /// The blocks of memory and disks that changed after `mark` (`None`: all that are not as at power on), as of the last
+    /// [`Guest::current_digest`].
+    pub fn changed_since(&self, mark: Option<&Mark>) -> impl Iterator<Item = Block<'_>> {
+        self.machine.changed_since(mark)
+    }
+}
+
+/// A guest on its way from its description and blocks.
+pub struct GuestAssembly(Assembly);
+
+impl GuestAssembly {
+    /// Nothing is put into it yet.
+    ///
+    /// # Errors
+    /// `definition` makes no machine.
+    pub fn new(definition: &Definition) -> Result<GuestAssembly, GuestError> {
+        Ok(GuestAssembly(Assembly::new(definition)?))
+    }
+
+    /// Put a block where it belongs.
+    ///
+    /// # Errors
+    /// There is no such block.
+    pub fn put(&mut self, space: Space, number: u64, contents: Option<&[u8; 4096]>) -> Result<(), GuestError> {
+        Ok(self.0.put(space, number, contents)?)
+    }
+
+    /// The guest, once all blocks are put. Whether it is right, its digest says.
+    ///
+    /// # Errors
+    /// `description` is not one of such a guest.
+    pub fn finish(self, network: &NetworkConfig, description: &[u8]) -> Result<Guest, GuestError> {
+        let description: Description = postcard::from_bytes(description)?;
+        let machine = self.0.finish(&description.machine)?;
+        let at = (description.applied, description.chain);
+        Guest::with(machine, network, at, description.rest)
+    }
+}
+
+fn membership(turn: &Turn) -> Option<Effect> {
+    match turn {
+        Turn::Membership { ready, sequencer } => Some(Effect::Membership {
+            ready: ready.clone(),
+            sequencer: *sequencer,
+        }),
+        _ => None,
     }
 }
 

@@ -15,4 +15,5 @@ pub mod log;
 pub mod node;
 pub mod peers;
 pub mod replica;
+pub mod roll;
 pub mod solo;

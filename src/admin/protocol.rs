@@ -82,6 +82,10 @@ pub enum NodeReadiness {
     EdgeUnfit,
     /// The log does not list it as ready: no sequencer sees it.
     Unlisted,
+    /// No majority knows whose state is right.
+    Split,
+    /// It was put out.
+    Evicted,
 }
 
 impl From<Readiness> for NodeReadiness {
@@ -92,6 +96,8 @@ impl From<Readiness> for NodeReadiness {
             Readiness::CatchingUp => NodeReadiness::CatchingUp,
             Readiness::EdgeUnfit => NodeReadiness::EdgeUnfit,
             Readiness::Unlisted => NodeReadiness::Unlisted,
+            Readiness::Split => NodeReadiness::Split,
+            Readiness::Evicted => NodeReadiness::Evicted,
         }
     }
 }

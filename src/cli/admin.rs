@@ -168,6 +168,8 @@ fn show_readiness(readiness: NodeReadiness) -> &'static str {
         NodeReadiness::CatchingUp => "not ready: catching up",
         NodeReadiness::EdgeUnfit => "not ready: uplink or TAP not fit",
         NodeReadiness::Unlisted => "not ready: the sequencer does not see this node",
+        NodeReadiness::Split => "not ready: no majority knows whose state is right; everything stands still",
+        NodeReadiness::Evicted => "not ready: evicted, its state was wrong; `quorate node readmit` lets it come back",
     }
 }
 

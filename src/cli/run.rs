@@ -62,6 +62,11 @@ impl From<NodeError> for Failure {
             NodeError::Tap(netbridge::TapError::InUse { .. }) => Failure::new(Exit::Temporary, what, ""),
             NodeError::Tap(_) => Failure::new(Exit::Permission, what, ""),
             NodeError::Io { error, .. } => Failure::io(&error, what, ""),
+            NodeError::Evicted(_) => Failure::new(
+                Exit::Divergence,
+                what,
+                "look at this host's memory and disk; then `quorate node readmit` on another node lets it come back",
+            ),
             NodeError::Stopped(_) => Failure::new(
                 Exit::Divergence,
                 what,

@@ -40,6 +40,9 @@ pub const READY_MAX: usize = 1024;
 /// Most bytes an input takes beyond those it carries: kind, port and length, and its name as varints.
 const INPUT_OVERHEAD_BYTES_MAX: usize = 32;
 
+/// Most bytes of an index as a varint, and of a digest.
+const INDEX_AND_DIGEST_BYTES_MAX: usize = 10 + 32;
+
 const MAGIC: [u8; 4] = *b"QLOG";
 const VERSION: u16 = 1;
 const FLAG_GENESIS: u16 = 1;
@@ -309,7 +312,11 @@ impl Input {
             Payload::Frame(bytes) => limit("bytes of a frame", bytes.len(), INPUT_BYTES_MAX),
             Payload::Serial { bytes, .. } => limit("bytes of serial input", bytes.len(), INPUT_BYTES_MAX),
             Payload::Membership { ready } => limit("ready nodes", ready.len(), READY_MAX),
-            Payload::Reset => Ok(()),
+            Payload::Reset
+            | Payload::Capture { .. }
+            | Payload::Digest { .. }
+            | Payload::Stored { .. }
+            | Payload::Readmit { .. } => Ok(()),
         }
     }
 
@@ -319,7 +326,8 @@ impl Input {
         let carried = match &self.payload {
             Payload::Frame(bytes) | Payload::Serial { bytes, .. } => bytes.len(),
             Payload::Membership { ready } => 3 * ready.len(),
-            Payload::Reset => 0,
+            Payload::Digest { .. } | Payload::Stored { .. } => INDEX_AND_DIGEST_BYTES_MAX,
+            Payload::Reset | Payload::Capture { .. } | Payload::Readmit { .. } => 0,
         };
         INPUT_OVERHEAD_BYTES_MAX + carried
     }

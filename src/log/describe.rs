@@ -5,7 +5,7 @@ use std::fmt;
 use serde::Serialize;
 use uuid::Uuid;
 
-use super::{AgreedTime, Entry, Input, Payload};
+use super::{AgreedTime, Entry, Index, Input, Payload};
 
 /// An entry as people and scripts read it. Its `Display` is a line for the entry and one for each input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -42,7 +42,7 @@ pub struct DescribedInput {
     pub incarnation: u64,
     /// Number within it.
     pub sequence: u64,
-    /// `frame`, `serial`, `reset` or `membership`.
+    /// `frame`, `serial`, `reset`, `membership`, `capture`, `digest`, `stored` or `readmit`.
     pub kind: &'static str,
     /// Bytes it carries.
     pub bytes: usize,
@@ -81,6 +81,10 @@ fn describe_input(input: &Input) -> DescribedInput {
             let nodes = ready.iter().map(|node| node.0.to_string()).collect::<Vec<_>>();
             ("membership", 0, format!("ready: {}", nodes.join(", ")))
         }
+        Payload::Capture { uploader } => ("capture", 0, format!("node {} stores it", uploader.0)),
+        Payload::Digest { index, digest } => ("digest", 0, at_index(*index, digest)),
+        Payload::Stored { index, digest } => ("stored", 0, at_index(*index, digest)),
+        Payload::Readmit { node } => ("readmit", 0, format!("node {}", node.0)),
     };
     let id = input.id;
     DescribedInput {
@@ -91,6 +95,10 @@ fn describe_input(input: &Input) -> DescribedInput {
         bytes,
         detail,
     }
+}
+
+fn at_index(index: Index, digest: &[u8; 32]) -> String {
+    format!("entry {}: {}", index.0, hex::encode(digest))
 }
 
 impl fmt::Display for Described {

@@ -35,6 +35,44 @@ pub enum Payload {
         /// Nodes that are ready, ascending.
         ready: Vec<NodeId>,
     },
+    /// From the sequencer: every node captures its state at the end of this entry, for a checkpoint.
+    Capture {
+        /// Who stores it.
+        uploader: NodeId,
+    },
+    /// The origin's vote: the digest of its state after an earlier entry.
+    Digest {
+        /// After this entry.
+        index: Index,
+        /// Of everything replicated.
+        digest: [u8; 32],
+    },
+    /// From the uploader: the capture at the end of an earlier entry is in the database.
+    Stored {
+        /// That entry.
+        index: Index,
+        /// Digest of what is stored.
+        digest: [u8; 32],
+    },
+    /// The operator's word that an evicted node may come back.
+    Readmit {
+        /// Which.
+        node: NodeId,
+    },
+}
+
+impl Payload {
+    /// Whether somebody waits for what the guest does with it. What is not for the guest goes along with the next entry.
+    #[must_use]
+    pub fn is_for_guest(&self) -> bool {
+        matches!(self, Payload::Frame(_) | Payload::Serial { .. } | Payload::Reset)
+    }
+
+    /// Whether it may wait for the next entry that is due anyway.
+    #[must_use]
+    pub fn may_wait(&self) -> bool {
+        matches!(self, Payload::Digest { .. })
+    }
 }
 
 /// One input of an entry. Inputs of the sequencer itself (membership) have ids like all others.

@@ -16,7 +16,7 @@ use crate::capture::Capture;
 use crate::config::Config;
 use crate::executor::{Command, DigestError};
 use crate::guest::StateDigest;
-use crate::log::{Index, Log, Payload};
+use crate::log::{Index, Log, NodeId, Payload};
 use crate::replica::{Activity, Event, Role};
 
 /// Calls that wait for the main loop: it answers within one round, so more means it is stuck.
@@ -138,6 +138,11 @@ impl Admin {
     /// The next call. Cancel safe.
     pub(super) async fn next(&mut self) -> Option<Call> {
         self.calls.recv().await
+    }
+
+    /// What the settings call `node`.
+    pub(super) fn node_name(&self, node: NodeId) -> &str {
+        &self.config.cluster.node(node).name
     }
 
     /// The guest wrote to its serial ports.

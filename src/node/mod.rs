@@ -31,7 +31,7 @@ use crate::clock;
 use crate::edge::Edge;
 use crate::egress::{Gate, Sent};
 use crate::executor::{Command, Executor, ExecutorGone, Report};
-use crate::log::{Log, LogError, NodeId};
+use crate::log::{Index, Log, LogError, NodeId};
 use crate::peers::{PeerEvent, PeersHandle};
 use crate::replica::{Action, Event, LogReply, LogRequest, Readiness, Replica};
 
@@ -69,6 +69,8 @@ struct Node<L> {
 enum Stop {
     #[error("{0}")]
     Fatal(String),
+    #[error("this node's state was another one than that of most nodes at entry {}", .0.0)]
+    Evicted(Index),
     #[error(transparent)]
     Executor(#[from] ExecutorGone),
 }
@@ -124,6 +126,8 @@ impl<L: Log> Node<L> {
             Action::Acknowledged(..) => self.statistics.acknowledged += 1,
             Action::Readiness(readiness) => self.readiness(readiness),
             Action::Role(role) => info!(?role, "role"),
+            Action::Evicted(index) => return Err(Stop::Evicted(index)),
+            Action::PeerEvicted(node, index) => self.peer_evicted(node, index),
             Action::Fatal(why) => return Err(Stop::Fatal(why)),
         }
         Ok(())
@@ -222,6 +226,16 @@ impl<L: Log> Node<L> {
             self.gate.set_ready(true);
         }
         info!(?readiness, "readiness");
+    }
+
+    /// Another node's state is wrong: it is out.
+    fn peer_evicted(&self, node: NodeId, index: Index) {
+        let name = &self.admin.node_name(node);
+        warn!(
+            node = name,
+            index = index.0,
+            "evicted: its state differs from that of most nodes"
+        );
     }
 
     fn call(&mut self, call: backend::Call) -> Result<(), Stop> {

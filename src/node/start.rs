@@ -22,9 +22,9 @@ use crate::egress::{Egress, Gate, Sent};
 use crate::executor::Executor;
 use crate::guest::{Guest, GuestError};
 use crate::images::GuestFiles;
-use crate::log::{self, AgreedTime, AnyLog, CodecError, Entry, Log, LogError, Missing};
+use crate::log::{self, AgreedTime, AnyLog, CodecError, Entry, Index, Log, LogError, Missing};
 use crate::peers::Peers;
-use crate::replica::Replica;
+use crate::replica::{Replica, Start};
 use crate::solo::network;
 
 /// How long a call to the store keeps trying by itself. The replica repeats what failed, so this only bounds how late it
@@ -62,6 +62,9 @@ pub enum NodeError {
         /// What the system said.
         error: io::Error,
     },
+    /// Most nodes say that its state was wrong.
+    #[error("evicted: this node's state at entry {} differs from that of most nodes", .0.0)]
+    Evicted(Index),
     /// An invariant of ours is broken, or the log is damaged.
     #[error("the node stopped itself: {0}")]
     Stopped(String),
@@ -101,6 +104,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     match result {
         Ok(()) => Ok(()),
         Err(Stop::Fatal(why)) => Err(NodeError::Stopped(why)),
+        Err(Stop::Evicted(index)) => Err(NodeError::Evicted(index)),
         Err(Stop::Executor(gone)) => Err(NodeError::Stopped(gone.to_string())),
     }
 }
@@ -197,7 +201,7 @@ async fn open(
             "listen for peers on {listen}; is another node running, or the address not here"
         )))?;
     let admin = backend::Admin::start(config, edge.wire().capture().clone(), stopped)?;
-    let replica = Replica::new(config.replica(incarnation, random_seed()?), &genesis);
+    let replica = Replica::new(config.replica(incarnation, random_seed()?), &Start::at(&genesis));
     Ok(Node {
         me: config.me,
         incarnation,

@@ -41,6 +41,8 @@ pub struct Settings {
     pub entry_bytes_max: usize,
     /// Most inputs of this node that wait for their commit; more are refused. Default 4096.
     pub pending_max: usize,
+    /// As sequencer, ask for a checkpoint this often; `None`: never. Default 10 s.
+    pub checkpoint_every: Option<Duration>,
     /// Seed for append ids.
     pub seed: u64,
 }
@@ -117,6 +119,10 @@ pub enum Action {
     Readiness(Readiness),
     /// This node's role changed.
     Role(Role),
+    /// More than half of the nodes say that this node's state at this index was wrong: it must stop with exit code 70.
+    Evicted(Index),
+    /// The same of another node, by the entry that was just committed.
+    PeerEvicted(NodeId, Index),
     /// Our own invariant is broken, or the log is damaged: stop the node with exit code 70 and this text.
     Fatal(String),
 }
@@ -134,6 +140,10 @@ pub enum Readiness {
     EdgeUnfit,
     /// It could, but the log does not list it: no sequencer sees it, or the entry that lists it is yet to come.
     Unlisted,
+    /// Nobody knows whose state is right: everything stands still.
+    Split,
+    /// Its state was another one than that of most nodes: it is out.
+    Evicted,
 }
 
 /// What this node does for the log.

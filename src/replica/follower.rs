@@ -9,15 +9,15 @@
 //!  ... -------|--- <= RUN_AHEAD ---|--- bounded ---|   . .  x  x  x               |
 //! ```
 //!
-//! Invariants: `running` and `waiting` together are exactly the entries in (applied, end]; the marks and the membership
-//! are those of `end`.
+//! Invariants: `running` and `waiting` together are exactly the entries in (applied, end]; the roll
+//! is that of `end`.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use crate::log::{AgreedTime, CodecError, Entry, Index, InputId, NodeId, Payload, Row};
+use crate::log::{AgreedTime, CodecError, Entry, Index, InputId, NodeId, Row};
 
-use super::marks::{Marks, Place};
+use crate::roll::{Marks, Roll, Turn};
 
 /// Entries handed to the executor and not finished: enough to hide the way there and back.
 const RUN_AHEAD: usize = 64;
@@ -63,6 +63,26 @@ pub enum FollowError {
     },
 }
 
+/// From where on a node knows the log.
+#[derive(Debug, Clone)]
+pub struct Start {
+    /// The entry up to which everything is applied: genesis, or a checkpoint's.
+    pub end: Entry,
+    /// The roll there.
+    pub roll: Roll,
+}
+
+impl Start {
+    /// The beginning of a log.
+    #[must_use]
+    pub fn at(genesis: &Entry) -> Start {
+        Start {
+            end: genesis.clone(),
+            roll: Roll::default(),
+        }
+    }
+}
+
 #[derive(Debug)]
 struct Waiting {
     entry: Arc<Entry>,
@@ -83,8 +103,9 @@ pub struct Follower {
     stash_bytes: usize,
     head: Index,
     rejected: u64,
-    marks: Marks,
-    ready: Vec<NodeId>,
+    roll: Roll,
+    /// What entries changed in the roll and nobody has seen yet.
+    turns: Vec<Turn>,
     /// An index that was known to exist before it was applied, and since when (monotonic ns).
     goal: Option<(Index, u64)>,
     /// See [`Follower::caught_up`].
@@ -96,9 +117,10 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// At the start of a process: nothing after `genesis` is known.
+    /// At the start of a process: nothing after `start` is known.
     #[must_use]
-    pub fn new(genesis: &Entry) -> Follower {
+    pub fn new(start: &Start) -> Follower {
+        let genesis = &start.end;
         Follower {
             end: Arc::new(genesis.clone()),
             waiting: VecDeque::new(),
@@ -110,8 +132,8 @@ impl Follower {
             stash_bytes: 0,
             head: genesis.index,
             rejected: 0,
-            marks: Marks::default(),
-            ready: Vec::new(),
+            roll: start.roll.clone(),
+            turns: Vec::new(),
             goal: None,
             keeps_up: false,
             past: None,
@@ -134,13 +156,24 @@ impl Follower {
     /// Inputs in the log up to its end.
     #[must_use]
     pub fn marks(&self) -> &Marks {
-        &self.marks
+        self.roll.marks()
+    }
+
+    /// What the log says of the cluster at its end.
+    #[must_use]
+    pub fn roll(&self) -> &Roll {
+        &self.roll
+    }
+
+    /// What changed in the roll since the last call.
+    pub fn take_turns(&mut self) -> Vec<Turn> {
+        std::mem::take(&mut self.turns)
     }
 
     /// The ready nodes as the log says at its end.
     #[must_use]
     pub fn ready(&self) -> &[NodeId] {
-        &self.ready
+        self.roll.ready()
     }
 
     /// Entries committed and not applied, and the instructions they grant.
@@ -333,19 +366,9 @@ impl Follower {
         entry
             .follows(&self.end)
             .map_err(|error| FollowError::Entry { index, error })?;
-        let mut marks = self.marks.clone();
-        for input in &entry.inputs {
-            if marks.place(input.id) != Place::Next {
-                return Err(FollowError::Input { index, input: input.id });
-            }
-            marks.advance(input.id);
-        }
-        self.marks = marks;
-        for input in &entry.inputs {
-            if let Payload::Membership { ready } = &input.payload {
-                self.ready.clone_from(ready);
-            }
-        }
+        let turns = self.roll.take_in(&entry);
+        self.turns
+            .extend(turns.map_err(|input| FollowError::Input { index, input })?);
         self.ahead_ticks += entry.grant.ticks;
         self.waiting_bytes += bytes;
         self.end = Arc::clone(&entry);
@@ -357,7 +380,7 @@ impl Follower {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::log::{Grant, Input, Term};
+    use crate::log::{Grant, Input, Payload, Term};
     use proptest::prelude::*;
 
     fn chain_of(count: u64) -> Vec<Entry> {
@@ -389,7 +412,7 @@ mod tests {
     #[test]
     fn doorbells_beyond_a_hole_wait_for_it() {
         let log = chain_of(4);
-        let mut follower = Follower::new(&log[0]);
+        let mut follower = Follower::new(&Start::at(&log[0]));
         assert_eq!(follower.take_in(log[3].to_row()), Ok(vec![]));
         assert_eq!(follower.take_in(log[2].to_row()), Ok(vec![]));
         assert_eq!(follower.next_to_run(), None);
@@ -403,7 +426,7 @@ mod tests {
     #[test]
     fn an_entry_of_another_history_is_refused() {
         let log = chain_of(2);
-        let mut follower = Follower::new(&log[0]);
+        let mut follower = Follower::new(&Start::at(&log[0]));
         follower.take_in(log[1].to_row()).expect("it fits");
         let other = Entry::after(&log[0], Term(1), 99, vec![], log[1].grant);
         let split = follower.take_in(other.to_row());
@@ -429,7 +452,7 @@ mod tests {
     #[test]
     fn an_input_twice_is_refused() {
         let log = chain_of(1);
-        let mut follower = Follower::new(&log[0]);
+        let mut follower = Follower::new(&Start::at(&log[0]));
         follower.take_in(log[1].to_row()).expect("it fits");
         let again = Entry::after(&log[1], Term(1), 5, log[1].inputs.clone(), log[1].grant);
         let twice = follower.take_in(again.to_row());
@@ -445,7 +468,7 @@ mod tests {
     #[test]
     fn the_executor_gets_a_bounded_lead_and_reports_in_order() {
         let log = chain_of(200);
-        let mut follower = Follower::new(&log[0]);
+        let mut follower = Follower::new(&Start::at(&log[0]));
         for entry in &log[1..] {
             follower.take_in(entry.to_row()).expect("it fits");
         }
@@ -459,7 +482,7 @@ mod tests {
     #[test]
     fn a_slow_executor_leaves_the_rest_in_the_store() {
         let log = chain_of(WAITING_MAX as u64 + STASH_MAX as u64 + 10);
-        let mut follower = Follower::new(&log[0]);
+        let mut follower = Follower::new(&Start::at(&log[0]));
         for entry in &log[1..] {
             follower.take_in(entry.to_row()).expect("it fits");
         }
@@ -473,7 +496,7 @@ mod tests {
         #[test]
         fn never_past_a_hole(order in prop::collection::vec(1_usize..40, 0..200), junk: Vec<u8>) {
             let log = chain_of(40);
-            let mut follower = Follower::new(&log[0]);
+            let mut follower = Follower::new(&Start::at(&log[0]));
             let mut out = Vec::new();
             for position in order {
                 let mut row = log[position].to_row();

@@ -81,6 +81,8 @@ pub enum Purpose {
     Idle,
     /// It stopped for good.
     Stopped,
+    /// No time passes: nobody knows whose state is right.
+    Frozen,
 }
 
 /// What a grant is computed from.
@@ -114,6 +116,10 @@ pub fn grant(situation: &Situation) -> Grant {
         Purpose::Work => work_until(end.0, now.0, busy_ns, lead_ns_max),
         Purpose::Idle => now.0.saturating_add(lead_ns_max),
         Purpose::Stopped => now.0,
+        Purpose::Frozen => {
+            let until = end;
+            return Grant { ticks: 0, until };
+        }
     };
     let step_ns_max = if situation.purpose == Purpose::Stopped {
         STOPPED_NS

@@ -23,7 +23,6 @@ mod contract;
 mod follower;
 pub mod grants;
 mod holder;
-mod marks;
 mod membership;
 mod offers;
 mod pace;
@@ -36,7 +35,7 @@ mod sequencing;
 mod test;
 
 pub use contract::*;
-pub use follower::FollowError;
+pub use follower::{FollowError, Start};
 pub use membership::PeerStatus;
 
 use std::sync::Arc;
@@ -44,6 +43,7 @@ use std::time::Duration;
 
 use crate::log::{Entry, Index, InputId, LogError, NodeId, Row, Term};
 
+use crate::roll::Turn;
 use follower::Follower;
 use holder::Holder;
 use membership::Peers;
@@ -97,13 +97,13 @@ pub struct Replica {
 }
 
 impl Replica {
-    /// A node that knows the genesis entry and nothing else. Until the first [`Action::Readiness`] it is not ready; its
+    /// A node that knows the log up to `start` and nothing else. Until the first [`Action::Readiness`] it is not ready; its
     /// edge counts as unfit until [`Event::Edge`] says otherwise. The first event should be [`Event::Tick`].
     #[must_use]
-    pub fn new(settings: Settings, genesis: &Entry) -> Replica {
+    pub fn new(settings: Settings, start: &Start) -> Replica {
         Replica {
             now: Now::default(),
-            follower: Follower::new(genesis),
+            follower: Follower::new(start),
             offers: Offers::new(settings.me, settings.incarnation, settings.pending_max),
             peers: Peers::new(settings.me, settings.nodes),
             holder: Holder::default(),
@@ -245,6 +245,7 @@ impl Replica {
         if self.halted {
             return;
         }
+        self.note_turns(actions);
         self.review_part();
         self.hold_lease(actions);
         self.advance_candidate(actions);
@@ -253,11 +254,27 @@ impl Replica {
             actions.push(Action::Execute(entry));
         }
         self.propose_membership();
+        self.propose_capture();
         self.offer(actions);
         self.sequence(actions);
         self.read(actions);
         self.announce_role(actions);
         self.tell_status(actions);
+    }
+
+    /// What the log said of the cluster since the last event.
+    fn note_turns(&mut self, actions: &mut Vec<Action>) {
+        for turn in self.follower.take_turns() {
+            if let Turn::Evicted(node, index) = turn
+                && node != self.settings.me
+            {
+                self.holder.lost(node, self.now.mono);
+                // What the log says of the past was acted on then.
+                if self.caught_up {
+                    actions.push(Action::PeerEvicted(node, index));
+                }
+            }
+        }
     }
 
     /// Ask for a tick at `at` (monotonic ns) or before.
@@ -303,7 +320,11 @@ impl Replica {
         let (now, limit_ns, lag_ns_max) = (self.now.mono, self.confirm_ns_max(), ns(self.settings.lag_max));
         let confirmed = self.confirmed_at.is_some_and(|at| now.saturating_sub(at) <= limit_ns);
         self.caught_up = self.follower.caught_up(now, lag_ns_max, confirmed);
+        let (me, roll) = (self.settings.me, self.follower.roll());
+        let evicted = roll.evicted().get(&me).copied();
         let readiness = match (confirmed, self.caught_up, self.edge_fit) {
+            _ if evicted.is_some() => Readiness::Evicted,
+            _ if roll.split().is_some() => Readiness::Split,
             (false, _, _) => Readiness::Unconfirmed,
             (_, false, _) => Readiness::CatchingUp,
             (_, _, false) => Readiness::EdgeUnfit,
@@ -316,6 +337,10 @@ impl Replica {
             && let Some(at) = self.follower.late_at(lag_ns_max)
         {
             self.wake(at);
+        }
+        if let (Some(index), true) = (evicted, confirmed) {
+            actions.push(Action::Evicted(index));
+            self.halted = true;
         }
         self.own_readiness = readiness;
         // What the guest sends would leave elsewhere, and what this node takes in reaches no sequencer.
@@ -419,7 +444,8 @@ impl Replica {
         match message {
             PeerMessage::Offer(inputs) => {
                 if let Part::Sequencer(own) = &mut self.part {
-                    let of_peer = inputs.into_iter().filter(|input| input.id.origin == node);
+                    let welcome = !self.follower.roll().is_evicted(node);
+                    let of_peer = inputs.into_iter().filter(|input| welcome && input.id.origin == node);
                     of_peer.for_each(|input| own.sequencer.enqueue(input));
                 }
             }

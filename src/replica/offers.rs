@@ -85,6 +85,13 @@ impl Offers {
         self.pending.iter().any(is_membership)
     }
 
+    /// Whether a request for a capture waits.
+    #[must_use]
+    pub fn capture_waits(&self) -> bool {
+        let is_capture = |input: &Input| matches!(input.payload, Payload::Capture { .. });
+        self.pending.iter().any(is_capture)
+    }
+
     /// `id` is in the log. Whether it is one of ours.
     ///
     /// # Errors

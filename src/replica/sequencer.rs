@@ -11,8 +11,8 @@ use crate::log::{AgreedTime, Entry, INPUTS_MAX, Input, NodeId, Payload, Row, Ter
 
 use super::clock::AgreedClock;
 use super::grants::{self, Purpose};
-use super::marks::{Marks, Place};
 use super::{Activity, Now};
+use crate::roll::{Marks, Place};
 
 /// Committed entries that are not executed: enough for many small ones, few enough that a frame does not queue long.
 const ENTRIES_AHEAD_MAX: u64 = 64;
@@ -75,6 +75,8 @@ pub struct Outlook {
     pub activity: Activity,
     /// The gateway holds answers for the guest.
     pub gateway_pending: bool,
+    /// Nobody knows whose state is right: no time passes.
+    pub frozen: bool,
     /// [`grants::busy_ns`].
     pub busy_ns: u64,
     /// [`grants::rate`].
@@ -101,6 +103,8 @@ pub struct Sequencer {
     marks: Marks,
     queue: VecDeque<Input>,
     queue_bytes: usize,
+    /// So many of them cannot wait for an entry that is due anyway.
+    queue_urgent: usize,
     /// When an input for the guest was last put into an entry (monotonic ns).
     input_at: u64,
     /// The append in flight.
@@ -118,6 +122,7 @@ impl Sequencer {
             marks,
             queue: VecDeque::new(),
             queue_bytes: 0,
+            queue_urgent: 0,
             input_at: now.mono,
             pending: None,
             dropped: 0,
@@ -134,13 +139,14 @@ impl Sequencer {
         }
         self.marks.advance(input.id);
         self.queue_bytes += bytes;
+        self.queue_urgent += usize::from(!input.payload.may_wait());
         self.queue.push_back(input);
     }
 
     /// Nothing came in for the guest lately.
     #[must_use]
     pub fn is_quiet(&self, now_mono: u64) -> bool {
-        self.queue.is_empty() && now_mono.saturating_sub(self.input_at) > grants::QUIET_NS
+        self.queue_urgent == 0 && now_mono.saturating_sub(self.input_at) > grants::QUIET_NS
     }
 
     /// When the next entry is due, if nothing is in flight (DESIGN rule 4).
@@ -160,7 +166,14 @@ impl Sequencer {
             Some(wait_ns) => Due::At(now.mono + wait_ns),
         };
         let gateway = outlook.gateway_pending && ahead_entries == 0;
-        if !self.queue.is_empty() || gateway {
+        if outlook.frozen {
+            return if self.queue.is_empty() {
+                Due::WhenApplied
+            } else {
+                Due::Now(Purpose::Frozen)
+            };
+        }
+        if self.queue_urgent > 0 || gateway {
             return within(2 * busy_ns);
         }
         let led_by = |outlook: &Outlook, clock: &mut AgreedClock| {
@@ -207,8 +220,7 @@ impl Sequencer {
             lead_ns_max: outlook.lead_ns_max,
         });
         let inputs = self.dequeue(bytes_max, ready);
-        let for_guest = |input: &Input| !matches!(input.payload, Payload::Membership { .. });
-        if inputs.iter().any(for_guest) {
+        if inputs.iter().any(|input| input.payload.is_for_guest()) {
             self.input_at = outlook.now.mono;
         }
         Entry::after(end, term, id, inputs, grant)
@@ -224,6 +236,7 @@ impl Sequencer {
             }
             let mut input = self.queue.pop_front().expect("front() saw it");
             self.queue_bytes -= first_bytes;
+            self.queue_urgent -= usize::from(!input.payload.may_wait());
             bytes += first_bytes;
             if let Payload::Membership { ready: says } = &mut input.payload {
                 *says = ready.to_vec();

@@ -1,11 +1,15 @@
 //! The sequencer among the other parts: own inputs go to it, the membership is kept current, entries are appended.
 
-use super::membership::Peers;
 use super::pace::Share;
 use super::roles::Part;
 use super::sequencer::{Due, Outlook, Pending};
 use super::{Action, Activity, PeerMessage, Readiness, Replica, grants, ns};
-use crate::log::{Index, Payload};
+use crate::log::{Index, NodeId, Payload};
+
+/// A checkpoint that is not stored after this much agreed time is given up.
+const STORED_WITHIN_NS: u64 = 60_000_000_000;
+/// The same, when the node that should store it is not ready any more.
+const UPLOADER_LOST_NS: u64 = 1_000_000_000;
 
 impl Replica {
     /// Instructions a second to grant.
@@ -38,18 +42,58 @@ impl Replica {
 
     /// As a sequencer: put the ready nodes into the log when they are not those the log says.
     pub(super) fn propose_membership(&mut self) {
-        if self.sequencing_term().is_none() {
+        if self.sequencing_term().is_none() || self.follower.roll().split().is_some() {
             return;
         }
         let now = self.now.mono;
         if let Some(at) = self.peers.expires_at(now) {
             self.wake(at);
         }
-        let ready = ready(&self.peers, now, self.own_readiness);
+        let ready = self.ready();
         if ready != self.follower.ready() && !self.offers.membership_waits() {
             // Filled in when it is appended. If the queue is full, a later event tries again.
             let _ = self.offers.push(Payload::Membership { ready });
         }
+    }
+
+    /// As a sequencer: let all nodes capture their state when the last checkpoint is old enough, or will not be stored.
+    pub(super) fn propose_capture(&mut self) {
+        let Some(every) = self.settings.checkpoint_every else {
+            return;
+        };
+        let roll = self.follower.roll();
+        if self.sequencing_term().is_none() || roll.split().is_some() || roll.ready().is_empty() {
+            return;
+        }
+        let due = roll.captured().is_none_or(|last| {
+            let age_ns = self.follower.end().grant.until.0.saturating_sub(last.at.0);
+            let least_ns = if roll.stored() == Some(last.index) {
+                ns(every)
+            } else if roll.ready().contains(&last.uploader) {
+                ns(every).max(STORED_WITHIN_NS)
+            } else {
+                // It took over from nobody yet: a node that leaves for a moment comes back.
+                UPLOADER_LOST_NS
+            };
+            age_ns >= least_ns
+        });
+        if due && !self.offers.capture_waits() {
+            let uploader = self.uploader();
+            // If the queue is full, a later event tries again.
+            let _ = self.offers.push(Payload::Capture { uploader });
+        }
+    }
+
+    /// Who should store the next checkpoint: the one that stored the last, or else the next one; this node, which has
+    /// enough to do, only if there is no other.
+    fn uploader(&self) -> NodeId {
+        let (me, roll) = (self.settings.me, self.follower.roll());
+        let last = roll.captured().map_or(me, |captured| captured.uploader);
+        let others = || roll.ready().iter().copied().filter(|node| *node != me);
+        others()
+            .find(|node| *node >= last)
+            .or_else(|| others().next())
+            .unwrap_or(me)
     }
 
     /// Offer what waits to the sequencer, a peer or this node.
@@ -90,7 +134,7 @@ impl Replica {
                 Due::WhenApplied => return,
             };
             let id = self.append_id();
-            let ready = ready(&self.peers, now, self.own_readiness);
+            let ready = self.ready();
             let Part::Sequencer(own) = &mut self.part else { return };
             let (end, bytes_max) = (self.follower.end(), self.settings.entry_bytes_max);
             let term = own.reign.term;
@@ -106,6 +150,13 @@ impl Replica {
         self.ask_pending(actions);
     }
 
+    /// The nodes that are ready as this one sees them, ascending.
+    fn ready(&self) -> Vec<NodeId> {
+        let mut ready = self.peers.ready(self.now.mono, self.own_readiness == Readiness::Ready);
+        ready.retain(|node| !self.follower.roll().is_evicted(*node));
+        ready
+    }
+
     fn outlook(&self) -> Outlook {
         let (ahead_entries, ahead_ticks) = self.follower.ahead();
         let rate = self.rate();
@@ -116,13 +167,10 @@ impl Replica {
             work_ns: self.work.left_ns(self.now.mono) + grants::duration_ns(rate, ahead_ticks),
             activity: self.work.activity(),
             gateway_pending: self.work.gateway_pending(),
+            frozen: self.follower.roll().split().is_some(),
             busy_ns: self.busy_ns(),
             rate,
             lead_ns_max: ns(self.settings.lead_max),
         }
     }
-}
-
-fn ready(peers: &Peers, now_mono: u64, own: Readiness) -> Vec<crate::log::NodeId> {
-    peers.ready(now_mono, own == Readiness::Ready)
 }

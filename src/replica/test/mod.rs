@@ -262,7 +262,7 @@ fn a_restarted_node_takes_its_own_lease_back_at_once() {
     node = Node::new(0, 1);
     node.log = log;
     node.replica.settings.incarnation = 2;
-    node.replica = Replica::new(node.replica.settings.clone(), &genesis());
+    node.replica = Replica::new(node.replica.settings.clone(), &Start::at(&genesis()));
     node.event(Event::Edge { fit: true });
     node.settle();
     node.run_until(1020);

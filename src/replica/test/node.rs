@@ -46,6 +46,7 @@ pub(super) fn settings(me: u16, nodes: u16) -> Settings {
         watch_every: Duration::from_millis(500),
         entry_bytes_max: 1 << 20,
         pending_max: 4096,
+        checkpoint_every: None,
         seed: 7,
     }
 }
@@ -55,7 +56,7 @@ impl Node {
         let log = Memory::new();
         now_or_never(log.genesis(genesis().to_row())).expect("memory");
         Node {
-            replica: Replica::new(settings(me, nodes), &genesis()),
+            replica: Replica::new(settings(me, nodes), &Start::at(&genesis())),
             log,
             now_ms: 1000,
             asked: Vec::new(),
@@ -217,6 +218,8 @@ pub(super) fn line(action: &Action) -> Option<String> {
         Action::Acknowledged(id, index) => format!("acknowledged {id} at {}", index.0),
         Action::Readiness(readiness) => format!("now {readiness:?}"),
         Action::Role(role) => format!("role {role:?}"),
+        Action::Evicted(index) => format!("evicted for {}", index.0),
+        Action::PeerEvicted(node, index) => format!("node {} evicted for {}", node.0, index.0),
         Action::Fatal(what) => format!("fatal: {what}"),
     })
 }

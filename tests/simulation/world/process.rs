@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate::log::{Entry, Index, Log, NodeId, Payload};
-use quorate::replica::{Action, Applied, Event, Readiness, Replica, Role, Settings};
+use quorate::replica::{Action, Applied, Event, Readiness, Replica, Role, Settings, Start};
 
 use super::{Coming, Item, Mutation, Process, World};
 use crate::dice::{MS, US};
@@ -35,10 +35,11 @@ impl World {
             watch_every: Duration::from_millis(500),
             entry_bytes_max: 1 << 20,
             pending_max: 4096,
+            checkpoint_every: None,
             seed: 1,
         };
         let process = Process {
-            replica: Replica::new(settings, &self.genesis),
+            replica: Replica::new(settings, &Start::at(&self.genesis)),
             guest: Guest::new(&self.genesis),
             queue: VecDeque::new(),
             running: false,

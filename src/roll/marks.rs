@@ -7,6 +7,8 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::log::{InputId, NodeId};
 
 /// Where an input stands.
@@ -21,7 +23,7 @@ pub enum Place {
 }
 
 /// The marks.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Marks(BTreeMap<NodeId, (u64, u64)>);
 
 impl Marks {

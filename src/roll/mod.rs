@@ -1,0 +1,221 @@
+//! What the log alone says of the cluster: which inputs are in, who is ready, whose state is right, what is stored.
+//!
+//! Two copies live in a node: one at the log's end, for agreeing (`replica`), one at the last entry applied, which is
+//! replicated state as the machine is (`guest`), and part of every checkpoint. Both take in the same entries, so a roll is a
+//! pure function of the log.
+
+mod ballot;
+mod marks;
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::log::{AgreedTime, Entry, Index, Input, InputId, NodeId, Payload};
+
+pub use ballot::{Ballot, Verdict};
+pub use marks::{Marks, Place};
+
+/// A capture that the log asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Captured {
+    /// At the end of this entry.
+    pub index: Index,
+    /// Agreed time there.
+    pub at: AgreedTime,
+    /// Who stores it.
+    pub uploader: NodeId,
+}
+
+/// The cluster as the log says.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Roll {
+    marks: Marks,
+    ready: Vec<NodeId>,
+    /// Who was put out, and at which index its state was wrong.
+    evicted: BTreeMap<NodeId, Index>,
+    split: Option<Index>,
+    ballot: Ballot,
+    captured: Option<Captured>,
+    /// What is stored whole, newest last.
+    stored: Option<Index>,
+}
+
+/// What an entry changed in the roll, besides inputs that are for the machine.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Turn {
+    /// These nodes let outputs out from here on, as this one wrote.
+    Membership {
+        /// Ascending.
+        ready: Vec<NodeId>,
+        /// Who wrote it: the sequencer.
+        sequencer: NodeId,
+    },
+    /// Every node captures its state at the end of this entry; this one stores it.
+    Capture(NodeId),
+    /// The capture at this index is stored whole, and more than half agree with it.
+    Stored(Index),
+    /// More than half agree on the digest at this index.
+    Agreed(Index, [u8; 32]),
+    /// This node's state was another one at this index: it is out.
+    Evicted(NodeId, Index),
+    /// Nobody knows whose state was right at this index: everything stands still.
+    Split(Index),
+    /// This node may come back.
+    Readmitted(NodeId),
+}
+
+impl Roll {
+    /// Take an entry in, the next one; what it changed, in order.
+    ///
+    /// # Errors
+    /// An input of it is in already, or must come later. Nothing is changed then.
+    pub fn take_in(&mut self, entry: &Entry) -> Result<Vec<Turn>, InputId> {
+        let mut marks = self.marks.clone();
+        for input in &entry.inputs {
+            if marks.place(input.id) != Place::Next {
+                return Err(input.id);
+            }
+            marks.advance(input.id);
+        }
+        self.marks = marks;
+        let mut turns = Vec::new();
+        for input in &entry.inputs {
+            self.take_in_one(entry, input, &mut turns);
+        }
+        Ok(turns)
+    }
+
+    fn take_in_one(&mut self, entry: &Entry, input: &Input, turns: &mut Vec<Turn>) {
+        let origin = input.id.origin;
+        match &input.payload {
+            Payload::Frame(_) | Payload::Serial { .. } | Payload::Reset => {}
+            Payload::Membership { ready } => {
+                let in_office = |node: &&NodeId| !self.evicted.contains_key(node);
+                self.ready = ready.iter().filter(in_office).copied().collect();
+                turns.push(self.membership(origin));
+                // Whoever left is not waited for any more.
+                self.count(origin, turns);
+            }
+            Payload::Capture { uploader } => {
+                let (index, at, uploader) = (entry.index, entry.grant.until, *uploader);
+                self.captured = Some(Captured { index, at, uploader });
+                turns.push(Turn::Capture(uploader));
+            }
+            Payload::Digest { index, digest } if *index < entry.index && !self.evicted.contains_key(&origin) => {
+                self.ballot.vote(origin, *index, *digest);
+                self.count_one(*index, origin, turns);
+            }
+            Payload::Stored { index, digest } => {
+                let agreed = matches!(self.verdict(*index), Verdict::Agreed { digest: right, .. } if right == *digest);
+                if agreed && self.stored < Some(*index) {
+                    self.stored = Some(*index);
+                    turns.push(Turn::Stored(*index));
+                }
+            }
+            Payload::Readmit { node } => {
+                if self.evicted.remove(node).is_some() {
+                    turns.push(Turn::Readmitted(*node));
+                }
+            }
+            Payload::Digest { .. } => {}
+        }
+    }
+
+    fn membership(&self, sequencer: NodeId) -> Turn {
+        Turn::Membership {
+            ready: self.ready.clone(),
+            sequencer,
+        }
+    }
+
+    fn count(&mut self, sequencer: NodeId, turns: &mut Vec<Turn>) {
+        for index in self.ballot.indexes().collect::<Vec<_>>() {
+            self.count_one(index, sequencer, turns);
+        }
+    }
+
+    /// See what the votes on `index` say, and do it.
+    fn count_one(&mut self, index: Index, origin: NodeId, turns: &mut Vec<Turn>) {
+        match self.verdict(index) {
+            Verdict::Open => {}
+            Verdict::Agreed { digest, wrong } => {
+                self.split = self.split.filter(|split| *split != index);
+                turns.push(Turn::Agreed(index, digest));
+                for node in wrong {
+                    self.evicted.insert(node, index);
+                    self.ballot.strike(node);
+                    self.ready.retain(|member| *member != node);
+                    turns.extend([Turn::Evicted(node, index), self.membership(origin)]);
+                }
+            }
+            Verdict::Split => {
+                if self.split.is_none() {
+                    self.split = Some(index);
+                    turns.push(Turn::Split(index));
+                }
+            }
+        }
+    }
+
+    fn verdict(&self, index: Index) -> Verdict {
+        self.ballot.verdict(index, &self.ready)
+    }
+
+    /// Inputs that are in.
+    #[must_use]
+    pub fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    /// Who lets outputs out, ascending.
+    #[must_use]
+    pub fn ready(&self) -> &[NodeId] {
+        &self.ready
+    }
+
+    /// Whether `node` was put out.
+    #[must_use]
+    pub fn is_evicted(&self, node: NodeId) -> bool {
+        self.evicted.contains_key(&node)
+    }
+
+    /// Who was put out, ascending, and at which index its state was wrong.
+    #[must_use]
+    pub fn evicted(&self) -> &BTreeMap<NodeId, Index> {
+        &self.evicted
+    }
+
+    /// The index at which nobody knows whose state was right, while that is so.
+    #[must_use]
+    pub fn split(&self) -> Option<Index> {
+        self.split
+    }
+
+    /// The newest capture.
+    #[must_use]
+    pub fn captured(&self) -> Option<Captured> {
+        self.captured
+    }
+
+    /// The newest capture that is stored whole.
+    #[must_use]
+    pub fn stored(&self) -> Option<Index> {
+        self.stored
+    }
+
+    /// The newest index on which more than half agree, and the digest there.
+    #[must_use]
+    pub fn agreed(&self) -> Option<(Index, [u8; 32])> {
+        let mut newest = None;
+        for index in self.ballot.indexes() {
+            if let Verdict::Agreed { digest, .. } = self.verdict(index) {
+                newest = Some((index, digest));
+            }
+        }
+        newest
+    }
+}
+
+#[cfg(test)]
+mod test;

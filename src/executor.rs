@@ -4,23 +4,29 @@
 //! [`Guest`]; its effects go to the [`Egress`] at once, on this thread, and a [`Report`] goes back to the node. Digests
 //! are computed here too, between two entries, because only here is the state at rest.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
 use std::time::Instant;
 
+use machine::state::parts::Mark;
 use tokio::sync::oneshot;
 
+use crate::checkpoint::{Capture, Record};
 use crate::egress::Egress;
-use crate::guest::{Effect, Guest, StateDigest};
-use crate::log::{AgreedTime, Entry, Index};
+use crate::guest::{Effect, Guest, Outcome, StateDigest};
+use crate::log::{AgreedTime, Entry, Index, NodeId, Payload};
 use crate::replica::Applied;
+use crate::roll::Turn;
 
 /// Commands that may wait in front of the executor. The replica hands out at most 64 entries ahead (its flow control);
 /// the rest is room for digest requests.
 const QUEUE_MAX: usize = 256;
 /// By how much the executor's thread is nicer than the others (nice(2)).
 const NICE: i32 = 10;
+/// Captures that are remembered until a later one is stored.
+const MARKS_MAX: usize = 16;
 /// Digest requests that may wait for a later index: consoles and tests ask for a few, never for many.
 const DIGESTS_WAITING_MAX: usize = 32;
 
@@ -62,7 +68,7 @@ pub enum DigestError {
 }
 
 /// What one applied entry brought, for the node.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub struct Report {
     /// For the replica.
     pub applied: Applied,
@@ -74,6 +80,12 @@ pub struct Report {
     pub dropped: u32,
     /// What ingress must let in changed.
     pub view: Option<nat::View>,
+    /// The digest of the state after this entry, if it is voted on.
+    pub vote: Option<StateDigest>,
+    /// The state, if this node is to store it.
+    pub capture: Option<Box<Capture>>,
+    /// More than half agree with this checkpoint, which this node stored.
+    pub agreed: Option<Index>,
 }
 
 /// The handle the node keeps.
@@ -92,13 +104,24 @@ impl Executor {
     ///
     /// # Errors
     /// The host cannot make a thread.
-    pub fn start(guest: Guest, egress: Egress, report: impl Fn(Report) + Send + 'static) -> std::io::Result<Executor> {
+    pub fn start(
+        me: NodeId,
+        mut guest: Guest,
+        egress: Egress,
+        report: impl Fn(Report) + Send + 'static,
+    ) -> std::io::Result<Executor> {
         let (commands, queue) = sync_channel(QUEUE_MAX);
+        // The first digest reads all memory: now, not while a client waits. A guest from a checkpoint is what is stored.
+        let start = guest.current_digest().index;
+        let marks = BTreeMap::from([(start, guest.mark())]);
         let mut work = Work {
+            me,
             guest,
             egress,
             view: None,
             waiting: Vec::new(),
+            marks,
+            record: Record::default(),
         };
         let thread = std::thread::Builder::new().name("executor".into()).spawn(move || {
             yield_to_others();
@@ -133,20 +156,25 @@ impl Drop for Executor {
 }
 
 /// Let the node's other threads, and the database's if it is on this host, have the processor first: they work for
-/// microseconds, and everybody waits for them. Best effort: without it the executor is slower, not wrong.
-fn yield_to_others() {
+/// microseconds, and everybody waits for them. Best effort: without it things are slower, not wrong.
+pub(crate) fn yield_to_others() {
     if let Err(error) = rustix::process::nice(NICE) {
-        tracing::debug!(%error, "the executor's priority stays as it is");
+        tracing::debug!(%error, "this thread's priority stays as it is");
     }
 }
 
 /// Everything the thread owns.
 struct Work {
+    me: NodeId,
     guest: Guest,
     egress: Egress,
     /// Generation of the view the node has.
     view: Option<u64>,
     waiting: Vec<(Index, DigestReply)>,
+    /// Where memory and disks were at captures that a later one may build on.
+    marks: BTreeMap<Index, Mark>,
+    /// Output that waits for the next checkpoint.
+    record: Record,
 }
 
 impl Work {
@@ -174,6 +202,23 @@ impl Work {
                 Effect::Membership { ready, sequencer } => self.egress.membership(ready, *sequencer),
             }
         }
+        self.record(entry, &outcome);
+        let vote = outcome.vote.then(|| self.guest.current_digest());
+        let (mut capture, mut agreed) = (None, None);
+        for turn in &outcome.turns {
+            match turn {
+                Turn::Capture(uploader) => {
+                    let digest = vote.expect("a capture is voted on");
+                    capture = self.capture(digest, *uploader == self.me);
+                }
+                Turn::Stored(index) => {
+                    self.forget_before(*index);
+                    let stored = self.guest.roll().captured().filter(|captured| captured.index == *index);
+                    agreed = stored.filter(|captured| captured.uploader == self.me).map(|_| *index);
+                }
+                _ => {}
+            }
+        }
         let view = self.guest.view_since(self.view);
         self.view = view.as_ref().map(nat::View::generation).or(self.view);
         Report {
@@ -188,7 +233,48 @@ impl Work {
             serial: outcome.serial,
             dropped: outcome.dropped,
             view,
+            vote,
+            capture,
+            agreed,
         }
+    }
+
+    /// Note what the next checkpoint shows to people.
+    fn record(&mut self, entry: &Entry, outcome: &Outcome) {
+        let (index, at) = (entry.index, entry.grant.until);
+        for input in &entry.inputs {
+            if let Payload::Frame(bytes) = &input.payload {
+                self.record.frame(index, at, true, bytes);
+            }
+        }
+        for effect in &outcome.effects {
+            if let Effect::Emit(output) = effect {
+                self.record.frame(index, at, false, &output.bytes);
+            }
+        }
+        for out in &outcome.serial {
+            self.record.print(index, at, out.port, &out.bytes);
+        }
+    }
+
+    /// The log asks every node for its state: mark it, and copy what a checkpoint needs if this node stores it.
+    fn capture(&mut self, digest: StateDigest, mine: bool) -> Option<Box<Capture>> {
+        let stored = self.guest.roll().stored();
+        let base = stored.and_then(|stored| Some((stored, self.marks.get(&stored)?)));
+        // Without a mark where the last one is, nobody knows what became zero since.
+        let possible = mine && base.is_some() == stored.is_some();
+        let capture = possible.then(|| Box::new(Capture::take(&self.guest, digest, base, &mut self.record)));
+        self.marks.insert(digest.index, self.guest.mark());
+        while self.marks.len() > MARKS_MAX {
+            let oldest = self.marks.keys().copied().find(|index| Some(*index) != stored);
+            self.marks.remove(&oldest.expect("more than one"));
+        }
+        capture
+    }
+
+    fn forget_before(&mut self, stored: Index) {
+        self.marks.retain(|index, _| *index >= stored);
+        self.record.forget(stored);
     }
 
     fn digest(&mut self, at: Option<Index>, reply: DigestReply) {
@@ -197,7 +283,7 @@ impl Work {
             Some(asked) if asked < applied => Err(DigestError::Passed { asked, applied }),
             Some(asked) if asked > applied && self.waiting.len() >= DIGESTS_WAITING_MAX => Err(DigestError::Busy),
             Some(asked) if asked > applied => return self.waiting.push((asked, reply)),
-            _ => Ok(self.guest.digest()),
+            _ => Ok(self.guest.current_digest()),
         };
         let _ = reply.send(answer);
     }
@@ -207,7 +293,7 @@ impl Work {
         if self.waiting.iter().all(|(at, _)| *at > applied) {
             return;
         }
-        let digest = self.guest.digest();
+        let digest = self.guest.current_digest();
         for (_, reply) in self.waiting.extract_if(.., |(at, _)| *at <= applied) {
             let _ = reply.send(Ok(digest));
         }

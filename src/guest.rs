@@ -323,6 +323,12 @@ impl Guest {
         self.applied
     }
 
+    /// The log's chain hash after the last entry applied.
+    #[must_use]
+    pub fn chain(&self) -> [u8; 32] {
+        self.chain
+    }
+
     /// Guest time.
     #[must_use]
     pub fn time(&self) -> AgreedTime {

@@ -2,6 +2,7 @@
 
 pub mod admin;
 pub mod capture;
+pub mod checkpoint;
 pub mod cli;
 pub mod clock;
 pub mod config;

@@ -37,6 +37,8 @@ const MESSAGES: usize = 20;
 struct Recorder {
     entries: Vec<Entry>,
     sequence: u64,
+    /// Of each origin.
+    sequences: [u64; 3],
 }
 
 impl Recorder {
@@ -44,6 +46,7 @@ impl Recorder {
         Recorder {
             entries: vec![Entry::genesis([7; 32], AgreedTime(1_000_000_000))],
             sequence: 0,
+            sequences: [0; 3],
         }
     }
 
@@ -53,11 +56,12 @@ impl Recorder {
         let inputs = payloads.into_iter().map(|payload| {
             self.sequence += 1;
             let origin = NodeId(u16::try_from(self.sequence / 16 % 3).unwrap());
+            self.sequences[usize::from(origin.0)] += 1;
             Input {
                 id: InputId {
                     origin,
                     incarnation: 1,
-                    sequence: self.sequence,
+                    sequence: self.sequences[usize::from(origin.0)],
                 },
                 payload,
             }

@@ -179,6 +179,14 @@ impl Bus {
         self.slots.iter().map(|slot| slot.device.save()).collect()
     }
 
+    /// Each device's name and state by names, in the table's order.
+    pub fn describe(&self) -> Vec<(&'static str, serde_json::Value)> {
+        self.slots
+            .iter()
+            .map(|slot| (slot.name, slot.device.describe()))
+            .collect()
+    }
+
     /// Restores what [`Bus::save`] gave; the error names the device. `saved` has an element for each device.
     pub fn restore(&mut self, saved: &[Vec<u8>]) -> Result<(), (&'static str, DeviceStateError)> {
         assert_eq!(saved.len(), self.slots.len(), "the caller compares");

@@ -17,6 +17,13 @@ impl Machine {
         registers
     }
 
+    /// The board's devices by name, and what surrounds the CPU as `core`: their state by the names of its fields.
+    pub fn devices(&self) -> Vec<(&'static str, serde_json::Value)> {
+        let core = serde_json::to_value(&self.system.core).expect("plain data with named fields");
+        let devices = self.system.bus.describe();
+        std::iter::once(("core", core)).chain(devices).collect()
+    }
+
     /// The `length` bytes of memory at the physical address `address`. Flash is memory, devices are not.
     ///
     /// # Errors

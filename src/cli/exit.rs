@@ -122,6 +122,7 @@ impl From<ConfigError> for Failure {
 impl From<LogError> for Failure {
     fn from(error: LogError) -> Failure {
         let (exit, fix) = match &error {
+            LogError::Trimmed { .. } => (Exit::Temporary, "start it again: it loads the newest checkpoint"),
             LogError::Unavailable(_) => (
                 Exit::Database,
                 "check that the database runs and can be reached from here",

@@ -4,6 +4,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Exit, Failure};
+use crate::checkpoint::LoadError;
 use crate::config::Config;
 use crate::demo::lifetime::end_with;
 use crate::guest::GuestError;
@@ -57,6 +58,12 @@ impl From<NodeError> for Failure {
                 Exit::Data,
                 what,
                 "name files that were built for the board in [guest] of the cluster's file",
+            ),
+            NodeError::Checkpoint(LoadError::Log(error)) => error.into(),
+            NodeError::Checkpoint(_) => Failure::new(
+                Exit::Data,
+                what,
+                "use the version and files it was made with, or restore the database from a backup",
             ),
             NodeError::Genesis(_) => Failure::new(Exit::Data, what, ""),
             NodeError::Tap(netbridge::TapError::InUse { .. }) => Failure::new(Exit::Temporary, what, ""),

@@ -32,11 +32,17 @@
 //! confirm_max_ms = 1500             # not ready when the log was not confirmed for this long        default: 1500
 //! lag_max_ms = 1000                 # not ready when execution is this far behind the log           default: 1000
 //! stale_max_ms = 1000               # packets later than this are not let out                       default: 1000
+//!
+//! [checkpoint]                      # the machine's state in the database
+//! every_s = 10                      # so often, in seconds of agreed time; 0: never                 default: 10
+//! keep = 6                          # at least so many are kept,                                    default: 6
+//! keep_s = 3600                     # and all that are younger than this, with the log from there on; default: 3600
 //! ```
 
 use std::collections::BTreeSet;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
+use std::time::Duration;
 
 use ipnetwork::Ipv4Network;
 use nat::Forward;
@@ -48,6 +54,7 @@ use super::error::Source;
 use super::guest::{self, Guest, GuestTable};
 use super::values::{Bounded, Egress, ForwardRule, Mac, Store, show_forward};
 use super::{ConfigError, read_key_file};
+use crate::checkpoint::Retention;
 use crate::log::NodeId;
 use crate::peers::ClusterKey;
 
@@ -74,6 +81,8 @@ pub struct Cluster {
     pub network: Network,
     /// Limits in time.
     pub timing: Timing,
+    /// When checkpoints are made, and how long they are kept.
+    pub checkpoint: Checkpoints,
 }
 
 /// One node as all know it.
@@ -152,6 +161,48 @@ impl Default for Timing {
     }
 }
 
+/// When checkpoints are made, and which are kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Checkpoints {
+    /// Seconds of agreed time between two; 0: never.
+    pub every_s: Bounded<0, 86_400>,
+    /// So many are kept at least.
+    pub keep: Bounded<1, 100_000>,
+    /// And all that are younger than so many seconds.
+    pub keep_s: Bounded<0, 31_536_000>,
+}
+
+impl Default for Checkpoints {
+    fn default() -> Checkpoints {
+        Checkpoints {
+            every_s: Bounded::new(10),
+            keep: Bounded::new(6),
+            keep_s: Bounded::new(3600),
+        }
+    }
+}
+
+impl Checkpoints {
+    /// Agreed time between two; `None`: never.
+    #[must_use]
+    pub fn every(&self) -> Option<Duration> {
+        match self.every_s.get() {
+            0 => None,
+            seconds => Some(Duration::from_secs(seconds)),
+        }
+    }
+
+    /// Which are kept.
+    #[must_use]
+    pub fn retention(&self) -> Retention {
+        Retention {
+            count: self.keep.get(),
+            age: Duration::from_secs(self.keep_s.get()),
+        }
+    }
+}
+
 impl Cluster {
     /// The id of the node called `name`.
     #[must_use]
@@ -190,6 +241,8 @@ pub(super) struct ClusterFile {
     network: Spanned<NetworkTable>,
     #[serde(default)]
     timing: Timing,
+    #[serde(default)]
+    checkpoint: Checkpoints,
 }
 
 #[derive(Debug, Deserialize)]
@@ -244,6 +297,7 @@ pub(super) fn resolve(source: &Source, file: ClusterFile) -> Result<Cluster, Con
         guest,
         network,
         timing: file.timing,
+        checkpoint: file.checkpoint,
     })
 }
 

@@ -27,7 +27,7 @@ impl Config {
             watch_every: WATCH_EVERY,
             entry_bytes_max: size(self.limits.entry_bytes_max.get()),
             pending_max: size(self.limits.pending_max.get()),
-            checkpoint_every: None,
+            checkpoint_every: self.cluster.checkpoint.every(),
             seed,
         }
     }

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::postgres::redacted;
 use super::schema::{self, Migrated};
 use super::{Appended, Head, Index, Lease, Log, LogError, Memory, NewRow, NodeId, Postgres, Row, Sqlite, Term};
+use crate::checkpoint::{Content, Header, People, Place, Store, StoredBlock};
 
 /// How long a call keeps trying before it answers [`LogError::Unavailable`]: CockroachDB moves the leases of a dead node
 /// within 13 s at worst.
@@ -104,6 +105,44 @@ macro_rules! each {
             AnyLog::Postgres($log) => $call.await,
         }
     };
+}
+
+impl Store for AnyLog {
+    async fn begin(&self, header: &Header, base: Option<Index>) -> Result<bool, LogError> {
+        each!(self, log => log.begin(header, base))
+    }
+
+    async fn put_contents(&self, index: Index, contents: Vec<Content>) -> Result<bool, LogError> {
+        each!(self, log => log.put_contents(index, contents))
+    }
+
+    async fn put_places(&self, index: Index, places: Vec<Place>) -> Result<bool, LogError> {
+        each!(self, log => log.put_places(index, places))
+    }
+
+    async fn put_people(&self, index: Index, people: People) -> Result<(), LogError> {
+        each!(self, log => log.put_people(index, people))
+    }
+
+    async fn raise(&self, index: Index, state: i64) -> Result<bool, LogError> {
+        each!(self, log => log.raise(index, state))
+    }
+
+    async fn agreed(&self) -> Result<Vec<Header>, LogError> {
+        each!(self, log => log.agreed())
+    }
+
+    async fn header(&self, index: Index) -> Result<Option<Header>, LogError> {
+        each!(self, log => log.header(index))
+    }
+
+    async fn blocks(&self, index: Index, after: Option<(i64, i64)>, limit: u32) -> Result<Vec<StoredBlock>, LogError> {
+        each!(self, log => log.blocks(index, after, limit))
+    }
+
+    async fn retire(&self, oldest: Index) -> Result<bool, LogError> {
+        each!(self, log => log.retire(oldest))
+    }
 }
 
 impl Log for AnyLog {

@@ -2,6 +2,20 @@
 
 use super::{Head, Index, Lease, LogError, NodeId, Term};
 
+/// A hash out of a column.
+pub(super) fn hash(bytes: &[u8]) -> Result<[u8; 32], LogError> {
+    let length = bytes.len();
+    bytes
+        .try_into()
+        .map_err(|_| LogError::Refused(format!("a checkpoint is damaged: a hash of {length} bytes")))
+}
+
+/// A node out of a column.
+pub(super) fn node(what: &str, value: u64) -> Result<NodeId, LogError> {
+    let node = u16::try_from(value).map_err(|_| LogError::Refused(format!("{what} in the database is {value}")))?;
+    Ok(NodeId(node))
+}
+
 /// A number for a column.
 pub(super) fn put(what: &str, value: u64) -> Result<i64, LogError> {
     i64::try_from(value).map_err(|_| LogError::Refused(format!("{what} {value} does not fit a column")))

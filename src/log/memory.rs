@@ -7,6 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::time::Duration;
 
+use crate::checkpoint::{AGREED, Content, Header, People, Place, STORING, Store, StoredBlock, WHOLE};
+
 use super::{Appended, Head, Index, Lease, Log, LogError, NewRow, NodeId, Row, Term};
 
 /// The log. Cheap to clone; all clones are the same log.
@@ -22,6 +24,10 @@ struct Tables {
     concealed: BTreeSet<Index>,
     lease: Lease,
     incarnations: BTreeMap<NodeId, u64>,
+    checkpoints: BTreeMap<Index, Header>,
+    /// By place: from which index on it has which contents.
+    blocks: BTreeMap<(i64, i64), BTreeMap<Index, [u8; 32]>>,
+    contents: BTreeMap<[u8; 32], (Index, Vec<u8>)>,
 }
 
 impl Memory {
@@ -58,6 +64,11 @@ impl Memory {
 }
 
 impl Tables {
+    fn is_storing(&self, index: Index) -> bool {
+        let header = self.checkpoints.get(&index);
+        header.is_some_and(|header| header.state == STORING)
+    }
+
     fn visible(&self, from: Index, limit: u32) -> Vec<Row> {
         let rows = self
             .rows
@@ -98,6 +109,110 @@ impl Tables {
                 Appended::Committed
             }
         }
+    }
+}
+
+/// As the databases do, one table after the other.
+impl Store for Memory {
+    async fn begin(&self, header: &Header, base: Option<Index>) -> Result<bool, LogError> {
+        let mut tables = self.tables();
+        let tables = &mut *tables;
+        if let Some(base) = base.and_then(|base| tables.checkpoints.get_mut(&base)) {
+            base.state = if base.state == WHOLE { AGREED } else { base.state };
+        }
+        let agreed = tables.checkpoints.values().filter(|header| header.state == AGREED);
+        if agreed.map(|header| header.index).max() != base || Some(header.index) <= base {
+            return Ok(false);
+        }
+        tables.checkpoints.retain(|_, header| header.state == AGREED);
+        for versions in tables.blocks.values_mut() {
+            versions.retain(|index, _| Some(*index) <= base);
+        }
+        let new = Header {
+            state: STORING,
+            ..header.clone()
+        };
+        tables.checkpoints.insert(header.index, new);
+        Ok(true)
+    }
+
+    async fn put_contents(&self, index: Index, contents: Vec<Content>) -> Result<bool, LogError> {
+        let mut tables = self.tables();
+        let storing = tables.is_storing(index);
+        if storing {
+            let contents = contents.into_iter();
+            tables
+                .contents
+                .extend(contents.map(|content| (content.hash, (index, content.data))));
+        }
+        Ok(storing)
+    }
+
+    async fn put_places(&self, index: Index, places: Vec<Place>) -> Result<bool, LogError> {
+        let mut tables = self.tables();
+        let storing = tables.is_storing(index);
+        if storing {
+            for place in places {
+                let versions = tables.blocks.entry((place.space, place.number)).or_default();
+                versions.insert(index, place.hash);
+            }
+        }
+        Ok(storing)
+    }
+
+    async fn put_people(&self, _: Index, _: People) -> Result<(), LogError> {
+        Ok(()) // nobody reads a database that is in memory
+    }
+
+    async fn raise(&self, index: Index, state: i64) -> Result<bool, LogError> {
+        let mut tables = self.tables();
+        let header = tables.checkpoints.get_mut(&index);
+        Ok(header.map(|header| header.state = header.state.max(state)).is_some())
+    }
+
+    async fn agreed(&self) -> Result<Vec<Header>, LogError> {
+        let tables = self.tables();
+        let agreed = tables.checkpoints.values().filter(|header| header.state == AGREED);
+        let without_description = |header: &Header| Header {
+            description: Vec::new(),
+            ..header.clone()
+        };
+        Ok(agreed.map(without_description).collect())
+    }
+
+    async fn header(&self, index: Index) -> Result<Option<Header>, LogError> {
+        Ok(self.tables().checkpoints.get(&index).cloned())
+    }
+
+    async fn blocks(&self, index: Index, after: Option<(i64, i64)>, limit: u32) -> Result<Vec<StoredBlock>, LogError> {
+        let tables = self.tables();
+        let places = tables.blocks.iter().filter(|(place, _)| Some(**place) > after);
+        let stored = places.filter_map(|(&(space, number), versions)| {
+            let (_, &hash) = versions.range(..=index).next_back()?;
+            Some(StoredBlock {
+                place: Place { space, number, hash },
+                data: tables.contents.get(&hash).map(|(_, data)| data.clone()),
+            })
+        });
+        Ok(stored.take(limit as usize).collect())
+    }
+
+    async fn retire(&self, oldest: Index) -> Result<bool, LogError> {
+        let mut tables = self.tables();
+        let tables = &mut *tables;
+        tables
+            .checkpoints
+            .retain(|index, header| header.state != AGREED || *index >= oldest);
+        for versions in tables.blocks.values_mut() {
+            let needed = versions.range(..=oldest).next_back().map(|(index, _)| *index);
+            versions.retain(|index, _| Some(*index) >= needed);
+        }
+        let needed: BTreeSet<_> = tables.blocks.values().flat_map(BTreeMap::values).copied().collect();
+        tables
+            .contents
+            .retain(|hash, (index, _)| *index >= oldest || needed.contains(hash));
+        tables.rows.retain(|index, _| *index == Index(0) || *index >= oldest);
+        Ok(false)
     }
 }
 

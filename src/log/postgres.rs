@@ -1,13 +1,14 @@
 //! The log in PostgreSQL or CockroachDB: the statements and what their answers mean.
 //!
-//! Every statement goes through `Lane::run`, which connects, retries and gives up. A store has three lanes,
-//! that is three connections: appends, the lease, and reading, so that reading a long tail never delays an append or a
-//! renewal. Each lane runs one statement at a time.
+//! Every statement goes through `Lane::run`, which connects, retries and gives up. A store has four lanes,
+//! that is four connections: appends, the lease, reading, and checkpoints, so that reading a long tail or storing a
+//! checkpoint never delays an append or a renewal. Each lane runs one statement at a time.
 //!
 //! The fence is in the statements: APPEND builds its row from the predecessor's, which must be of the appender's term, so
 //! it is safe at READ COMMITTED and needs no transaction of several statements. An append in doubt is simply run again:
 //! the primary key lets it in once, and the id tells whether the row that is there is this one.
 
+mod checkpoint;
 mod fault;
 mod lane;
 mod settings;
@@ -71,6 +72,8 @@ pub struct Postgres {
     control: Lane,
     /// Tails.
     read: Lane,
+    /// Checkpoints.
+    checkpoint: Lane,
 }
 
 impl Postgres {
@@ -84,13 +87,15 @@ impl Postgres {
         let control = Lane::new("control", settings.clone());
         let until = Instant::now() + patience;
         let machine = find_machine(&control, until, machine, missing).await?;
-        let (append, read) = (Lane::new("append", settings.clone()), Lane::new("read", settings));
+        let lane = |name| Lane::new(name, settings.clone());
+        let (append, read, checkpoint) = (lane("append"), lane("read"), lane("checkpoint"));
         Ok(Postgres {
             machine,
             patience,
             append,
             control,
             read,
+            checkpoint,
         })
     }
 

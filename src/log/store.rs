@@ -69,6 +69,14 @@ pub enum LogError {
     /// The database refused for good (permission, syntax): an operator must act.
     #[error("the database refused: {0}")]
     Refused(String),
+    /// The log does not go back that far any more: a checkpoint has to be loaded.
+    #[error("the log does not have entry {} any more; its oldest checkpoint is at {}", asked.0, oldest.0)]
+    Trimmed {
+        /// What was asked for.
+        asked: Index,
+        /// The oldest checkpoint.
+        oldest: Index,
+    },
     /// A row that cannot be right.
     #[error("the log is damaged at {index:?}: {what}")]
     Damaged {

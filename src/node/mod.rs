@@ -17,6 +17,7 @@ mod crash;
 mod start;
 mod statistics;
 
+use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -25,13 +26,16 @@ use futures_util::StreamExt;
 use futures_util::stream::FuturesUnordered;
 use tokio::sync::mpsc;
 use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
-use tracing::{debug, info, warn};
+use tracing::{debug, error, info, warn};
 
+use crate::checkpoint::Store;
+use crate::checkpoint::upload::{Uploaded, Uploader};
 use crate::clock;
 use crate::edge::Edge;
 use crate::egress::{Gate, Sent};
 use crate::executor::{Command, Executor, ExecutorGone, Report};
-use crate::log::{Index, Log, LogError, NodeId};
+use crate::guest::StateDigest;
+use crate::log::{Index, Log, LogError, NodeId, Payload, Row};
 use crate::peers::{PeerEvent, PeersHandle};
 use crate::replica::{Action, Event, LogReply, LogRequest, Readiness, Replica};
 
@@ -41,6 +45,8 @@ pub use start::{NodeError, run};
 const LINKS_EVERY: Duration = Duration::from_millis(10);
 /// Frames taken from the TAP before anything else is looked at again.
 const FRAMES_AT_ONCE: usize = 64;
+/// Votes that are remembered: a minute of them.
+const VOTES_MAX: usize = 64;
 
 type Answer = (u64, u64, Result<LogReply, LogError>);
 
@@ -61,7 +67,26 @@ struct Node<L> {
     sent: Arc<Sent>,
     admin: backend::Admin,
     statistics: statistics::Statistics,
+    /// `None`: no checkpoints.
+    uploader: Option<Uploader>,
+    uploads: mpsc::UnboundedReceiver<Uploaded>,
+    /// This node's last votes.
+    votes: BTreeMap<Index, [u8; 32]>,
     actions: Vec<Action>,
+}
+
+/// Read the log's tail; an end that is none, because the rest was removed, is an error.
+async fn tail(log: &(impl Log + Store), from: Index, limit: u32) -> Result<Vec<Row>, LogError> {
+    let rows = log.tail(from, limit).await?;
+    if rows.is_empty()
+        && log.head().await?.index >= from
+        && let Some(oldest) = log.agreed().await?.first()
+        && oldest.index > from
+    {
+        let (asked, oldest) = (from, oldest.index);
+        return Err(LogError::Trimmed { asked, oldest });
+    }
+    Ok(rows)
 }
 
 /// Why the main loop ended by itself.
@@ -72,10 +97,12 @@ enum Stop {
     #[error("this node's state was another one than that of most nodes at entry {}", .0.0)]
     Evicted(Index),
     #[error(transparent)]
+    Trimmed(LogError),
+    #[error(transparent)]
     Executor(#[from] ExecutorGone),
 }
 
-impl<L: Log> Node<L> {
+impl<L: Log + Store> Node<L> {
     /// Run until `shutdown`, or until an invariant breaks.
     async fn run(&mut self, shutdown: impl Future<Output = ()>) -> Result<(), Stop> {
         tokio::pin!(shutdown);
@@ -93,6 +120,7 @@ impl<L: Log> Node<L> {
                 Some((tag, started, answer)) = self.answers.next() => self.answered(tag, started, answer)?,
                 Some(event) = self.peer_events.recv() => self.peer(event)?,
                 Some(call) = self.admin.next() => self.call(call)?,
+                Some(uploaded) = self.uploads.recv() => self.uploaded(uploaded)?,
                 result = self.edge.readable() => self.frames(result)?,
                 _ = links.tick() => self.look_at_links()?,
                 () = sleep_until(Instant::now() + wake) => self.handle(Event::Tick)?,
@@ -140,7 +168,7 @@ impl<L: Log> Node<L> {
         let started = clock::mono_ns();
         self.answers.push(Box::pin(async move {
             let answer = match request {
-                LogRequest::Tail { from, limit } => log.tail(from, limit).await.map(LogReply::Tail),
+                LogRequest::Tail { from, limit } => tail(&*log, from, limit).await.map(LogReply::Tail),
                 LogRequest::Watch => log.watch().await.map(|(lease, head)| LogReply::Watch(lease, head)),
                 LogRequest::Take { seen, lease } => log.take(seen, me, incarnation, lease).await.map(LogReply::Take),
                 LogRequest::Renew { term, lease } => log.renew(term, me, lease).await.map(LogReply::Renew),
@@ -158,6 +186,7 @@ impl<L: Log> Node<L> {
                 self.statistics.append_ns.record(clock::mono_ns() - started);
             }
             Ok(_) => self.gate.confirm(started),
+            Err(error @ LogError::Trimmed { .. }) => return Err(Stop::Trimmed(error.clone())),
             Err(error) => self.statistics.log_failed(error),
         }
         self.handle(Event::Log(tag, answer))
@@ -169,7 +198,43 @@ impl<L: Log> Node<L> {
         if let Some(view) = report.view {
             self.edge.set_view(view);
         }
-        self.handle(Event::Applied(report.applied))
+        if let (Some(capture), Some(uploader)) = (report.capture, &self.uploader) {
+            let index = capture.index;
+            if !uploader.store(capture) {
+                warn!(entry = index.0, "no checkpoint: an earlier one is still being stored");
+            }
+        }
+        if let (Some(index), Some(uploader)) = (report.agreed, &self.uploader) {
+            uploader.agree(index);
+        }
+        self.handle(Event::Applied(report.applied))?;
+        match report.vote {
+            Some(vote) => self.vote(vote),
+            None => Ok(()),
+        }
+    }
+
+    /// Put the digest of this node's state into the log, for all to compare, unless it is of the past.
+    fn vote(&mut self, vote: StateDigest) -> Result<(), Stop> {
+        let StateDigest { index, digest } = vote;
+        self.votes.insert(index, digest);
+        while self.votes.len() > VOTES_MAX {
+            self.votes.pop_first();
+        }
+        let current = matches!(self.replica.readiness(), Readiness::Ready | Readiness::Unlisted);
+        if current {
+            self.handle(Event::Local(Payload::Digest { index, digest }))
+        } else {
+            Ok(())
+        }
+    }
+
+    /// A checkpoint is in the database, or will not be.
+    fn uploaded(&mut self, uploaded: Uploaded) -> Result<(), Stop> {
+        match uploaded {
+            Uploaded::Whole { index, digest } => self.handle(Event::Local(Payload::Stored { index, digest })),
+            Uploaded::GivenUp(_) => Ok(()), // said already; the sequencer asks for another one
+        }
     }
 
     fn peer(&mut self, event: PeerEvent) -> Result<(), Stop> {
@@ -226,6 +291,12 @@ impl<L: Log> Node<L> {
             self.gate.set_ready(true);
         }
         info!(?readiness, "readiness");
+        if readiness == Readiness::Split {
+            error!(
+                "no majority knows whose state is right: nothing leaves, and the guest stands still until enough nodes agree; \
+                 restart a node to load its last agreed state"
+            );
+        }
     }
 
     /// Another node's state is wrong: it is out.

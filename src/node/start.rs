@@ -1,6 +1,7 @@
 //! From a [`Config`] to a running node: open everything in the order in which failing is cheapest, wait for the database
 //! if it is away, and run until told to stop.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +16,8 @@ use tracing::{info, warn};
 
 use super::statistics::Statistics;
 use super::{Node, Stop, backend};
+use crate::checkpoint::upload::{Target, Uploaded, Uploader};
+use crate::checkpoint::{LoadError, Loaded, load};
 use crate::clock;
 use crate::config::{Cluster, Config, ConfigError, Mode};
 use crate::edge::Edge;
@@ -45,6 +48,9 @@ pub enum NodeError {
     /// The database, for good.
     #[error(transparent)]
     Log(#[from] LogError),
+    /// A checkpoint.
+    #[error(transparent)]
+    Checkpoint(#[from] LoadError),
     /// An entry that is none.
     #[error("the log's first entry cannot be read: {0}; check it with `quorate db check`")]
     Genesis(#[from] CodecError),
@@ -105,6 +111,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
         Ok(()) => Ok(()),
         Err(Stop::Fatal(why)) => Err(NodeError::Stopped(why)),
         Err(Stop::Evicted(index)) => Err(NodeError::Evicted(index)),
+        Err(Stop::Trimmed(error)) => Err(NodeError::Log(error)),
         Err(Stop::Executor(gone)) => Err(NodeError::Stopped(gone.to_string())),
     }
 }
@@ -151,10 +158,40 @@ async fn try_begin(config: &Config, digest: [u8; 32]) -> Result<Begun, NodeError
     })
 }
 
-/// Build the guest as it is after `genesis`.
-fn build(cluster: &Cluster, files: &GuestFiles, genesis: &Entry) -> Result<Guest, NodeError> {
-    let definition = files.definition(cluster, genesis);
-    Ok(Guest::new(&definition, &network(cluster), files.saved(), genesis)?)
+/// Build the guest as it is at the newest checkpoint, or after `genesis`.
+async fn build(
+    cluster: &Cluster,
+    files: &GuestFiles,
+    genesis: &Entry,
+    log: &AnyLog,
+) -> Result<(Guest, Start), NodeError> {
+    let (definition, network) = (files.definition(cluster, genesis), network(cluster));
+    if let Some(Loaded { guest, start }) = load::newest(log, &definition, &network, None).await? {
+        return Ok((guest, start));
+    }
+    let guest = Guest::new(&definition, &network, files.saved(), genesis)?;
+    Ok((guest, Start::at(genesis)))
+}
+
+/// What stores this node's checkpoints, if the settings want any.
+fn uploader(config: &Config) -> Result<(Option<Uploader>, mpsc::UnboundedReceiver<Uploaded>), NodeError> {
+    let (to, uploads) = mpsc::unbounded_channel(); // one message a capture
+    let checkpoint = &config.cluster.checkpoint;
+    if checkpoint.every().is_none() {
+        return Ok((None, uploads));
+    }
+    let target = Target {
+        url: config.cluster.store.url(),
+        machine: config.cluster.machine.clone(),
+        me: config.me,
+        retention: checkpoint.retention(),
+    };
+    let report = move |uploaded| {
+        let _ = to.send(uploaded); // the node is ending: nobody waits for it
+    };
+    let uploader = Uploader::start(target, report);
+    let uploader = uploader.map_err(io_error("start the checkpoints' thread".into()))?;
+    Ok((Some(uploader), uploads))
 }
 
 async fn open(
@@ -185,9 +222,9 @@ async fn open(
         Arc::clone(&sent),
         stale_max,
     );
-    let guest = build(&config.cluster, files, &genesis)?;
+    let (guest, start) = build(&config.cluster, files, &genesis, &log).await?;
     let (to, reports) = mpsc::unbounded_channel(); // bounded by the replica: at most 64 entries are handed out ahead
-    let executor = Executor::start(guest, egress, move |report| drop(to.send(report)));
+    let executor = Executor::start(config.me, guest, egress, move |report| drop(to.send(report)));
     let executor = executor.map_err(io_error("start the executor's thread".into()))?;
     let peers_config = config.peers(incarnation, digest, machine::ENGINE_ID)?;
     let listen = peers_config.listen;
@@ -201,7 +238,8 @@ async fn open(
             "listen for peers on {listen}; is another node running, or the address not here"
         )))?;
     let admin = backend::Admin::start(config, edge.wire().capture().clone(), stopped)?;
-    let replica = Replica::new(config.replica(incarnation, random_seed()?), &Start::at(&genesis));
+    let replica = Replica::new(config.replica(incarnation, random_seed()?), &start);
+    let (uploader, uploads) = uploader(config)?;
     Ok(Node {
         me: config.me,
         incarnation,
@@ -218,6 +256,9 @@ async fn open(
         sent,
         admin,
         statistics: Statistics::default(),
+        uploader,
+        uploads,
+        votes: BTreeMap::new(),
         actions: Vec::new(),
     })
 }

@@ -48,7 +48,12 @@ impl Guest {
                 Payload::Membership { ready } => ready.iter().for_each(|node| {
                     hash.update(&node.0.to_le_bytes());
                 }),
-                Payload::Serial { .. } | Payload::Reset => {}
+                Payload::Serial { .. }
+                | Payload::Reset
+                | Payload::Capture { .. }
+                | Payload::Digest { .. }
+                | Payload::Stored { .. }
+                | Payload::Readmit { .. } => {}
             }
         }
         let timer_fired = self.timer.is_some_and(|timer| timer <= entry.grant.until);

@@ -84,6 +84,9 @@ pub trait Device: Send {
     /// no `usize`, no hash-map order, and equal states give equal bytes.
     fn save(&self) -> Vec<u8>;
 
+    /// The same state by names, for people; nothing reads it back.
+    fn describe(&self) -> serde_json::Value;
+
     /// Become the device that [`Device::save`] described. The bytes come from a checkpoint and may be hostile: check
     /// them, never panic; after an error the device is in an unspecified but sound state.
     fn restore(&mut self, saved: &[u8]) -> Result<(), DeviceStateError>;
@@ -117,6 +120,11 @@ pub enum DeviceStateError {
 pub fn encode_state<S: Serialize>(version: u8, state: &S) -> Vec<u8> {
     let bytes = vec![version];
     postcard::to_extend(state, bytes).expect("device states are plain data: postcard cannot refuse them")
+}
+
+/// A device's state by the names of its fields.
+pub fn name_state<S: Serialize>(state: &S) -> serde_json::Value {
+    serde_json::to_value(state).expect("device states are plain data with named fields")
 }
 
 /// The reverse of [`encode_state`]: the version must be equal and no byte may be left over.

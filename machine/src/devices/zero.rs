@@ -21,6 +21,10 @@ impl Device for Zero {
         encode_state(STATE_VERSION, &())
     }
 
+    fn describe(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
     fn restore(&mut self, saved: &[u8]) -> Result<(), DeviceStateError> {
         decode_state(STATE_VERSION, saved)
     }

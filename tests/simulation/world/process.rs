@@ -226,6 +226,13 @@ impl World {
                     self.reigns.push((self.now, node));
                 }
             }
+            Action::PeerEvicted(..) => {}
+            Action::Evicted(index) => {
+                self.violate(
+                    "no node stops itself",
+                    format!("node {}: evicted for {}", node.0, index.0),
+                );
+            }
             Action::Fatal(what) => {
                 self.note(|| format!("node {} stops: {what}", node.0));
                 self.violate("no node stops itself", format!("node {}: {what}", node.0));

@@ -3,7 +3,7 @@
 use super::controller::{Controller, Sent};
 use super::state;
 use crate::AgreedTime;
-use crate::devices::{Context, Device, DeviceInput, DeviceStateError};
+use crate::devices::{Context, Device, DeviceInput, DeviceStateError, name_state};
 
 /// A LAN9118: a region of 0x100 bytes and one interrupt output, the chip's IRQ pin.
 #[derive(Debug)]
@@ -85,6 +85,10 @@ impl Device for Lan9118 {
 
     fn save(&self) -> Vec<u8> {
         state::save(&self.controller)
+    }
+
+    fn describe(&self) -> serde_json::Value {
+        name_state(&self.controller)
     }
 
     fn restore(&mut self, saved: &[u8]) -> Result<(), DeviceStateError> {

@@ -3,7 +3,7 @@
 use super::registers::Registers;
 use super::state;
 use crate::AgreedTime;
-use crate::devices::{Context, Device, DeviceInput, DeviceStateError};
+use crate::devices::{Context, Device, DeviceInput, DeviceStateError, name_state};
 
 /// A PL011 UART: a region of 0x1000 bytes and one interrupt output.
 #[derive(Debug, Default)]
@@ -69,6 +69,10 @@ impl Device for Pl011 {
 
     fn save(&self) -> Vec<u8> {
         state::save(&self.registers)
+    }
+
+    fn describe(&self) -> serde_json::Value {
+        name_state(&self.registers)
     }
 
     fn restore(&mut self, saved: &[u8]) -> Result<(), DeviceStateError> {

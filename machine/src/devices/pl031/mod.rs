@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod test;
 
-use super::{Context, Device, DeviceStateError, decode_state, encode_state};
+use super::{Context, Device, DeviceStateError, decode_state, encode_state, name_state};
 use crate::AgreedTime;
 use serde::{Deserialize, Serialize};
 
@@ -163,6 +163,10 @@ impl Device for Pl031 {
 
     fn save(&self) -> Vec<u8> {
         encode_state(VERSION, &self.registers)
+    }
+
+    fn describe(&self) -> serde_json::Value {
+        name_state(&self.registers)
     }
 
     fn restore(&mut self, saved: &[u8]) -> Result<(), DeviceStateError> {

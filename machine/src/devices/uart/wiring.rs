@@ -2,7 +2,7 @@
 
 use super::registers::{INT_RX, INT_RX_OVERRUN, INT_TX, INT_TX_OVERRUN, Registers};
 use super::state;
-use crate::devices::{Context, Device, DeviceInput, DeviceStateError};
+use crate::devices::{Context, Device, DeviceInput, DeviceStateError, name_state};
 
 /// A CMSDK APB UART: a region of 0x1000 bytes and five interrupt outputs.
 #[derive(Debug, Default)]
@@ -74,6 +74,10 @@ impl Device for Uart {
 
     fn save(&self) -> Vec<u8> {
         state::save(&self.registers)
+    }
+
+    fn describe(&self) -> serde_json::Value {
+        name_state(&self.registers)
     }
 
     fn restore(&mut self, saved: &[u8]) -> Result<(), DeviceStateError> {

@@ -31,6 +31,10 @@ impl VirtioDevice for Empty {
         Vec::new()
     }
 
+    fn describe(&self) -> serde_json::Value {
+        serde_json::Value::Null
+    }
+
     fn restore(&mut self, saved: &[u8]) -> Result<(), DeviceStateError> {
         match saved {
             [] => Ok(()),

@@ -97,6 +97,9 @@ pub trait VirtioDevice: Send {
     /// State besides that of the transport, as in [`crate::devices::Device::save`].
     fn save(&self) -> Vec<u8>;
 
+    /// As in [`crate::devices::Device::describe`].
+    fn describe(&self) -> serde_json::Value;
+
     /// As in [`crate::devices::Device::restore`].
     fn restore(&mut self, saved: &[u8]) -> Result<(), DeviceStateError>;
 }

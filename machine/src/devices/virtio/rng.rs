@@ -69,6 +69,10 @@ impl VirtioDevice for Rng {
         encode_state(STATE_VERSION, &self.position)
     }
 
+    fn describe(&self) -> serde_json::Value {
+        serde_json::json!({ "position": self.position })
+    }
+
     fn restore(&mut self, saved: &[u8]) -> Result<(), DeviceStateError> {
         self.position = decode_state(STATE_VERSION, saved)?;
         Ok(())

@@ -16,7 +16,7 @@ mod test;
 use super::chain::{Chain, Writer};
 use super::queue::QueueError;
 use super::{Served, VirtioDevice};
-use crate::devices::{Context, DeviceStateError};
+use crate::devices::{Context, DeviceStateError, name_state};
 use crate::disk::{BLOCK_BYTES, Disk, DiskError, Overlay, SECTOR_BYTES};
 use request::{Kind, Range, Request, Status};
 use serde::{Deserialize, Serialize};
@@ -277,6 +277,10 @@ impl VirtioDevice for Block {
 
     fn save(&self) -> Vec<u8> {
         state::save(self.counters, self.overlay.digest())
+    }
+
+    fn describe(&self) -> serde_json::Value {
+        serde_json::json!({ "counters": name_state(&self.counters), "disk": blake3::Hash::from_bytes(self.overlay.digest()).to_hex().as_str() })
     }
 
     fn restore(&mut self, saved: &[u8]) -> Result<(), DeviceStateError> {

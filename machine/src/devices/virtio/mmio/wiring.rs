@@ -6,7 +6,7 @@ use crate::AgreedTime;
 use crate::devices::virtio::chain::Chain;
 use crate::devices::virtio::queue::QueueError;
 use crate::devices::virtio::{FEATURE_EVENT_IDX, FEATURE_VERSION_1, VirtioDevice};
-use crate::devices::{Context, Device, DeviceInput, DeviceStateError};
+use crate::devices::{Context, Device, DeviceInput, DeviceStateError, name_state};
 use crate::disk::Overlay;
 
 /// A virtio device on the bus: a region of 0x200 bytes (anything larger reads as configuration space that is not there)
@@ -170,6 +170,10 @@ impl<D: VirtioDevice> Device for Mmio<D> {
 
     fn save(&self) -> Vec<u8> {
         state::save(&self.registers, &self.device.save())
+    }
+
+    fn describe(&self) -> serde_json::Value {
+        serde_json::json!({ "transport": name_state(&self.registers), "device": self.device.describe() })
     }
 
     fn restore(&mut self, saved: &[u8]) -> Result<(), DeviceStateError> {

@@ -19,7 +19,7 @@ use super::chain::Chain;
 use super::queue::QueueError;
 use super::{Served, VirtioDevice};
 use crate::FRAME_BYTES;
-use crate::devices::{Context, DeviceInput, DeviceStateError};
+use crate::devices::{Context, DeviceInput, DeviceStateError, name_state};
 use serde::{Deserialize, Serialize};
 use std::collections::VecDeque;
 
@@ -182,6 +182,10 @@ impl VirtioDevice for Net {
 
     fn save(&self) -> Vec<u8> {
         state::save(&self.card)
+    }
+
+    fn describe(&self) -> serde_json::Value {
+        name_state(&self.card)
     }
 
     fn restore(&mut self, saved: &[u8]) -> Result<(), DeviceStateError> {

@@ -46,6 +46,9 @@ impl VirtioDevice for Echo {
     fn save(&self) -> Vec<u8> {
         encode_state(1, &self.served)
     }
+    fn describe(&self) -> serde_json::Value {
+        crate::devices::name_state(&self.served)
+    }
     fn restore(&mut self, saved: &[u8]) -> Result<(), DeviceStateError> {
         self.served = decode_state(1, saved)?;
         Ok(())

@@ -1,12 +1,15 @@
 //! The log in an SQLite file: the embedded default. One host only: it survives a crash of programs and of the host, but
 //! nothing protects it from the loss of the host.
 //!
-//! Several processes may share the file (a demo's nodes on one machine). SQLite blocks, so each store has two threads with
-//! a connection each: one writes, one reads, and a long tail does not hold up an append. Calls reach a thread through a
+//! Several processes may share the file (a demo's nodes on one machine). SQLite blocks, so each store has three threads with
+//! a connection each: for appends and the lease, for reading the log, for checkpoints; neither a long tail nor a checkpoint
+//! holds up an append for long. Calls reach a thread through a
 //! bounded queue; a call that was given up while it waited is still carried out, which the log's statements stand.
 //!
 //! Each statement is a transaction of its own that starts as a writer where it writes, like BEGIN IMMEDIATE: it waits for
 //! other writers instead of failing half way. WAL with synchronous=FULL: committed means on the disk.
+
+mod checkpoint;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -56,6 +59,7 @@ pub struct Sqlite {
     patience: Duration,
     write: mpsc::Sender<Job>,
     read: mpsc::Sender<Job>,
+    checkpoint: mpsc::Sender<Job>,
 }
 
 impl Sqlite {
@@ -68,10 +72,9 @@ impl Sqlite {
         if !path.exists() {
             return Err(schema::missing(&format!("file {} does not exist", path.display())));
         }
-        let (write, read) = (
-            spawn("log-write", path, patience).await?,
-            spawn("log-read", path, patience).await?,
-        );
+        let write = spawn("log-write", path, patience).await?;
+        let read = spawn("log-read", path, patience).await?;
+        let checkpoint = spawn("log-checkpoint", path, patience).await?;
         let name = machine.to_owned();
         let machine = call(&write, patience, move |to| find_machine(to, &name, missing)).await?;
         Ok(Sqlite {
@@ -79,6 +82,7 @@ impl Sqlite {
             patience,
             write,
             read,
+            checkpoint,
         })
     }
 

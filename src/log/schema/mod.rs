@@ -6,8 +6,11 @@
 //! - `machine`: name of a machine -> its number in the other tables
 //! - `node`: how often each node was started (its incarnation)
 //! - `lease`: who should append; `expires` is for people, nobody decides by it
+//! - `checkpoint`, `content`, `block` and what goes with them: see `checkpoints`
 //! - `log`: the agreed sequence; rows are immutable. Position 0 is genesis, term 0. The last row is never deleted: an
 //!   append is built from it.
+
+mod checkpoints;
 
 use super::LogError;
 
@@ -23,7 +26,10 @@ pub(super) struct Step {
 }
 
 /// `STEPS[n]` leads from version n to n + 1.
-pub(super) const STEPS: &[Step] = &[Step {
+pub(super) const STEPS: &[Step] = &[LOG, checkpoints::STEP];
+
+/// Machines, nodes, leases, and the log.
+const LOG: Step = Step {
     postgres: &[
         "CREATE TABLE IF NOT EXISTS machine (
             machine INT8 NOT NULL, name TEXT NOT NULL, PRIMARY KEY (machine),
@@ -49,7 +55,7 @@ pub(super) const STEPS: &[Step] = &[Step {
             machine INTEGER NOT NULL, pos INTEGER NOT NULL, term INTEGER NOT NULL, id BLOB NOT NULL,
             entry BLOB NOT NULL, PRIMARY KEY (machine, pos)) STRICT",
     ],
-}];
+};
 
 /// One row a version reached; the highest counts.
 pub(super) const VERSIONS_POSTGRES: &str = "CREATE TABLE IF NOT EXISTS quorate_schema (

@@ -51,6 +51,8 @@ pub struct Setup {
     pub mode: &'static str,
     /// Egress policy.
     pub egress: &'static str,
+    /// Further lines of cluster.toml.
+    pub cluster_extra: &'static str,
     /// Further lines of every node.toml.
     pub node_extra: &'static str,
     /// Every node has an external address of its own, too.
@@ -68,6 +70,7 @@ impl Setup {
             nodes: 3,
             mode: "nat",
             egress: "ingress-owner",
+            cluster_extra: "",
             node_extra: "",
             own_addresses: false,
             database_down: false,
@@ -179,7 +182,7 @@ impl Lab {
             network_extra,
             mode: setup.mode,
             egress: setup.egress,
-            cluster_extra: String::new(),
+            cluster_extra: setup.cluster_extra.into(),
             node_extra: setup.node_extra.into(),
             own_addresses: setup.own_addresses,
         };

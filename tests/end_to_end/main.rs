@@ -7,6 +7,7 @@
 mod common;
 
 mod bulk;
+mod checkpoints;
 mod debian;
 mod demo;
 mod faults;

@@ -1,0 +1,119 @@
+//! The machine is in the database: nodes that lost everything come back from there, and so does a whole cluster.
+
+use std::time::{Duration, Instant};
+
+use quorate::demo::transactions::{Client, LDAP};
+
+use crate::lab::{Lab, PATIENCE, Setup, StoreKind, debian, guest, python};
+
+/// A checkpoint a second; few are kept.
+const OFTEN: &str = "\n[checkpoint]\nevery_s = 1\nkeep = 2\nkeep_s = 0\n";
+
+/// The directory's client.
+fn directory_client() -> Client {
+    let (debian, host) = (debian(), guest(389).ip().to_string());
+    let directory = debian.directory();
+    let arguments = [
+        &host,
+        "389",
+        &directory.suffix,
+        &directory.writable,
+        &directory.admin,
+        &directory.password,
+    ];
+    Client::start(&python(), LDAP, &arguments).unwrap()
+}
+
+/// Checkpoints that more than half agree on.
+fn agreed(lab: &Lab) -> u64 {
+    let count = lab.sql("SELECT count(*) FROM checkpoint WHERE state = 2");
+    count.trim().parse().unwrap()
+}
+
+fn wait_for_checkpoints(lab: &Lab, more: u64) {
+    let newest = || lab.sql("SELECT coalesce(max(pos), 0) FROM checkpoint WHERE state = 2");
+    for _ in 0..more {
+        let before = newest();
+        let what = "another checkpoint to be agreed on";
+        lab.cluster.wait_for(what, PATIENCE, || newest() != before).unwrap();
+    }
+}
+
+fn goes_on(lab: &Lab, client: &Client, more: usize) {
+    let before = client.done();
+    lab.cluster
+        .wait_for("the directory's client to go on", PATIENCE, || {
+            assert!(client.alive(), "the client ended: {:?}", client.said().last());
+            client.done() >= before + more
+        })
+        .unwrap();
+}
+
+fn ended_well(lab: &Lab, client: Client) {
+    let transcript = client.finish();
+    assert_eq!(
+        transcript.broken(),
+        None,
+        "{}\n{}",
+        transcript.errors,
+        lab.cluster.describe()
+    );
+    let (transactions, acknowledged, found) = transcript.counts();
+    eprintln!(
+        "{transactions} transactions, longest gap {:.1?}",
+        transcript.longest_gap(None)
+    );
+    assert_eq!(found, Some(acknowledged), "every acknowledged write is there");
+    lab.assert_digests_equal();
+}
+
+#[test]
+fn a_node_that_lost_everything_comes_back_under_load() {
+    let setup = Setup {
+        cluster_extra: OFTEN,
+        ..Setup::debian_on(StoreKind::Postgres)
+    };
+    let Some(mut lab) = Lab::start(&setup) else { return };
+    let client = directory_client();
+    goes_on(&lab, &client, 20);
+    wait_for_checkpoints(&lab, 3);
+    for victim in [lab.sequencer(), lab.follower(None)] {
+        lab.cluster.kill(victim);
+        goes_on(&lab, &client, 20);
+        let start = Instant::now();
+        lab.cluster.start_node(victim).unwrap();
+        lab.cluster.wait_ready(PATIENCE).unwrap();
+        eprintln!("ready after {:.1?}", start.elapsed());
+        let log = lab.log(victim);
+        assert!(log.contains("checkpoint loaded"), "{log}");
+        lab.assert_digests_equal();
+        wait_for_checkpoints(&lab, 2);
+    }
+    ended_well(&lab, client);
+}
+
+#[test]
+fn all_nodes_are_killed_and_the_guest_goes_on() {
+    let setup = Setup {
+        cluster_extra: OFTEN,
+        ..Setup::debian_on(StoreKind::Postgres)
+    };
+    let Some(mut lab) = Lab::start(&setup) else { return };
+    let client = directory_client();
+    goes_on(&lab, &client, 20);
+    wait_for_checkpoints(&lab, 2);
+    for index in lab.cluster.running() {
+        lab.cluster.kill(index);
+    }
+    std::thread::sleep(Duration::from_secs(1));
+    let start = Instant::now();
+    for index in 0..setup.nodes {
+        lab.cluster.start_node(index).unwrap();
+    }
+    lab.cluster.wait_ready(PATIENCE).unwrap();
+    eprintln!("ready after {:.1?}", start.elapsed());
+    goes_on(&lab, &client, 20);
+    let before = agreed(&lab);
+    assert!(before > 0);
+    ended_well(&lab, client);
+}

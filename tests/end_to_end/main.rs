@@ -10,6 +10,7 @@ mod bulk;
 mod checkpoints;
 mod debian;
 mod demo;
+mod evict;
 mod faults;
 mod hostile;
 #[allow(dead_code)] // some of it only the benchmarks need

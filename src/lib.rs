@@ -9,6 +9,7 @@ pub mod config;
 pub mod demo;
 pub mod edge;
 pub mod egress;
+pub mod evidence;
 pub mod executor;
 pub mod guest;
 pub mod images;

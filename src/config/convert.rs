@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::values::Release;
 use super::{Config, ConfigError};
 use crate::log::NodeId;
 use crate::peers::PeersConfig;
@@ -28,6 +29,7 @@ impl Config {
             entry_bytes_max: size(self.limits.entry_bytes_max.get()),
             pending_max: size(self.limits.pending_max.get()),
             checkpoint_every: self.cluster.checkpoint.every(),
+            votes_urgent: self.cluster.network.release == Release::Vote,
             seed,
         }
     }

@@ -43,6 +43,8 @@ pub struct Settings {
     pub pending_max: usize,
     /// As sequencer, ask for a checkpoint this often; `None`: never. Default 10 s.
     pub checkpoint_every: Option<Duration>,
+    /// Outputs wait for votes: these are appended at once.
+    pub votes_urgent: bool,
     /// Seed for append ids.
     pub seed: u64,
 }

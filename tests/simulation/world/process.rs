@@ -36,6 +36,7 @@ impl World {
             entry_bytes_max: 1 << 20,
             pending_max: 4096,
             checkpoint_every: None,
+            votes_urgent: false,
             seed: 1,
         };
         let process = Process {

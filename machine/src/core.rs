@@ -155,6 +155,15 @@ impl Core {
         }
     }
 
+    /// The timers' registers at `now` by their architectural names: those of an arm64 core, which are no registers of the
+    /// CPU. (What a Cortex-M has of that kind is in memory.)
+    pub fn timer_registers(&self, now: AgreedTime) -> Vec<(&'static str, u128)> {
+        match self {
+            Core::CortexM(_) => Vec::new(),
+            Core::Arm64(core) => core.timers.registers(now),
+        }
+    }
+
     /// The board's reset line.
     pub fn reset(&mut self) {
         match self {

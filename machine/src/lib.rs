@@ -20,6 +20,7 @@ pub mod cpu;
 mod definition;
 pub mod devices;
 pub mod disk;
+mod inspect;
 mod machine;
 mod ram;
 pub mod state;

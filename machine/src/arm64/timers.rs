@@ -75,6 +75,20 @@ impl Timers {
         }
     }
 
+    /// All that is state, by architectural name, at `now`.
+    pub fn registers(&self, now: AgreedTime) -> Vec<(&'static str, u128)> {
+        let table = [
+            ("CNTVCT_EL0", TimerRegister::Count),
+            ("CNTP_CTL_EL0", TimerRegister::Control(TimerName::Physical)),
+            ("CNTP_CVAL_EL0", TimerRegister::Compare(TimerName::Physical)),
+            ("CNTV_CTL_EL0", TimerRegister::Control(TimerName::Virtual)),
+            ("CNTV_CVAL_EL0", TimerRegister::Compare(TimerName::Virtual)),
+        ];
+        table
+            .map(|(name, register)| (name, u128::from(self.read(register, now))))
+            .into()
+    }
+
     /// Guest writes a register.
     pub fn write(&mut self, register: TimerRegister, value: u64, now: AgreedTime) {
         let count = self.count(now);

@@ -16,8 +16,10 @@ const EXCP_SMC: u32 = 13;
 
 /// PSTATE: exception level and stack pointer, with the bit that stands for AArch32.
 const PSTATE_MODE: u64 = 0x1f;
+/// EL1 with a stack pointer of its own.
+const EL1H: u64 = 0x5;
 /// EL0t, EL1t and EL1h: all that the guest can be in.
-const MODES: [u64; 3] = [0x0, 0x4, 0x5];
+const MODES: [u64; 3] = [0x0, 0x4, EL1H];
 /// PSTATE at the start: EL1h, with debug exceptions, SError, IRQ and FIQ masked.
 const PSTATE_RESET: u64 = 0x3c5;
 
@@ -26,19 +28,35 @@ const GENERAL: usize = 31;
 /// Vector registers, saved as two halves each.
 const VECTORS: usize = 32;
 
-/// What has a number of its own in the engine. PSTATE comes first: it only selects, the others are written as they are.
-/// SP is the stack pointer in use, and the banked one of the same name then holds something old.
-const NAMED: [Id; 10] = [
-    Id::PSTATE,
-    Id::PC,
-    Id::SP,
-    Id::SP_EL0,
-    Id::SP_EL1,
-    Id::FPCR,
-    Id::FPSR,
-    Id::EXCLUSIVE_ADDR,
-    Id::EXCLUSIVE_VAL,
-    Id::EXCLUSIVE_HIGH,
+/// What has a number of its own in the engine, by its architectural name. PSTATE comes first: it only selects, the others
+/// are written as they are. SP is the stack pointer in use, and the banked one of the same name then holds something old.
+const NAMED: [(&str, Id); 10] = [
+    ("PSTATE", Id::PSTATE),
+    ("PC", Id::PC),
+    ("SP", Id::SP),
+    ("SP_EL0", Id::SP_EL0),
+    ("SP_EL1", Id::SP_EL1),
+    ("FPCR", Id::FPCR),
+    ("FPSR", Id::FPSR),
+    // Not architectural: the local monitor's address and value.
+    ("EXCLUSIVE_ADDR", Id::EXCLUSIVE_ADDR),
+    ("EXCLUSIVE_VAL", Id::EXCLUSIVE_VAL),
+    ("EXCLUSIVE_HIGH", Id::EXCLUSIVE_HIGH),
+];
+/// The place of PSTATE in [`NAMED`].
+const PSTATE_PLACE: usize = 0;
+/// The place of SP in [`NAMED`].
+const SP_PLACE: usize = 2;
+
+#[rustfmt::skip]
+const GENERAL_NAMES: [&str; GENERAL] = [
+    "X0", "X1", "X2", "X3", "X4", "X5", "X6", "X7", "X8", "X9", "X10", "X11", "X12", "X13", "X14", "X15", "X16", "X17",
+    "X18", "X19", "X20", "X21", "X22", "X23", "X24", "X25", "X26", "X27", "X28", "X29", "X30",
+];
+#[rustfmt::skip]
+const VECTOR_NAMES: [&str; VECTORS] = [
+    "V0", "V1", "V2", "V3", "V4", "V5", "V6", "V7", "V8", "V9", "V10", "V11", "V12", "V13", "V14", "V15", "V16", "V17",
+    "V18", "V19", "V20", "V21", "V22", "V23", "V24", "V25", "V26", "V27", "V28", "V29", "V30", "V31",
 ];
 
 /// A system register's encoding: op0, op1, CRn, CRm, op2.
@@ -46,47 +64,47 @@ type Encoding = (u32, u32, u32, u32, u32);
 
 /// All system registers that the guest can change (ARM DDI 0487; those of the model in target/arm/helper.c). The timers'
 /// are the machine's. `tests/arm64.rs` looks for any that are missing here.
-const SYSTEM: [Encoding; 40] = [
-    (3, 0, 1, 0, 0),  // SCTLR_EL1
-    (3, 0, 1, 0, 2),  // CPACR_EL1
-    (3, 0, 2, 0, 0),  // TTBR0_EL1
-    (3, 0, 2, 0, 1),  // TTBR1_EL1
-    (3, 0, 2, 0, 2),  // TCR_EL1
-    (3, 0, 4, 0, 0),  // SPSR_EL1
-    (3, 0, 4, 0, 1),  // ELR_EL1
-    (3, 0, 5, 2, 0),  // ESR_EL1
-    (3, 0, 6, 0, 0),  // FAR_EL1
-    (3, 0, 7, 4, 0),  // PAR_EL1
-    (3, 0, 10, 2, 0), // MAIR_EL1
-    (3, 0, 12, 0, 0), // VBAR_EL1
-    (3, 0, 13, 0, 1), // CONTEXTIDR_EL1
-    (3, 0, 13, 0, 4), // TPIDR_EL1
-    (3, 0, 14, 1, 0), // CNTKCTL_EL1
-    (3, 2, 0, 0, 0),  // CSSELR_EL1
-    (3, 3, 13, 0, 2), // TPIDR_EL0
-    (3, 3, 13, 0, 3), // TPIDRRO_EL0
-    (2, 0, 0, 2, 2),  // MDSCR_EL1
-    (2, 0, 1, 1, 4),  // OSLSR_EL1
-    (2, 0, 0, 0, 4),  // DBGBVR0_EL1 to DBGBVR5_EL1
-    (2, 0, 0, 1, 4),
-    (2, 0, 0, 2, 4),
-    (2, 0, 0, 3, 4),
-    (2, 0, 0, 4, 4),
-    (2, 0, 0, 5, 4),
-    (2, 0, 0, 0, 5), // DBGBCR0_EL1 to DBGBCR5_EL1
-    (2, 0, 0, 1, 5),
-    (2, 0, 0, 2, 5),
-    (2, 0, 0, 3, 5),
-    (2, 0, 0, 4, 5),
-    (2, 0, 0, 5, 5),
-    (2, 0, 0, 0, 6), // DBGWVR0_EL1 to DBGWVR3_EL1
-    (2, 0, 0, 1, 6),
-    (2, 0, 0, 2, 6),
-    (2, 0, 0, 3, 6),
-    (2, 0, 0, 0, 7), // DBGWCR0_EL1 to DBGWCR3_EL1
-    (2, 0, 0, 1, 7),
-    (2, 0, 0, 2, 7),
-    (2, 0, 0, 3, 7),
+const SYSTEM: [(&str, Encoding); 40] = [
+    ("SCTLR_EL1", (3, 0, 1, 0, 0)),
+    ("CPACR_EL1", (3, 0, 1, 0, 2)),
+    ("TTBR0_EL1", (3, 0, 2, 0, 0)),
+    ("TTBR1_EL1", (3, 0, 2, 0, 1)),
+    ("TCR_EL1", (3, 0, 2, 0, 2)),
+    ("SPSR_EL1", (3, 0, 4, 0, 0)),
+    ("ELR_EL1", (3, 0, 4, 0, 1)),
+    ("ESR_EL1", (3, 0, 5, 2, 0)),
+    ("FAR_EL1", (3, 0, 6, 0, 0)),
+    ("PAR_EL1", (3, 0, 7, 4, 0)),
+    ("MAIR_EL1", (3, 0, 10, 2, 0)),
+    ("VBAR_EL1", (3, 0, 12, 0, 0)),
+    ("CONTEXTIDR_EL1", (3, 0, 13, 0, 1)),
+    ("TPIDR_EL1", (3, 0, 13, 0, 4)),
+    ("CNTKCTL_EL1", (3, 0, 14, 1, 0)),
+    ("CSSELR_EL1", (3, 2, 0, 0, 0)),
+    ("TPIDR_EL0", (3, 3, 13, 0, 2)),
+    ("TPIDRRO_EL0", (3, 3, 13, 0, 3)),
+    ("MDSCR_EL1", (2, 0, 0, 2, 2)),
+    ("OSLSR_EL1", (2, 0, 1, 1, 4)),
+    ("DBGBVR0_EL1", (2, 0, 0, 0, 4)),
+    ("DBGBVR1_EL1", (2, 0, 0, 1, 4)),
+    ("DBGBVR2_EL1", (2, 0, 0, 2, 4)),
+    ("DBGBVR3_EL1", (2, 0, 0, 3, 4)),
+    ("DBGBVR4_EL1", (2, 0, 0, 4, 4)),
+    ("DBGBVR5_EL1", (2, 0, 0, 5, 4)),
+    ("DBGBCR0_EL1", (2, 0, 0, 0, 5)),
+    ("DBGBCR1_EL1", (2, 0, 0, 1, 5)),
+    ("DBGBCR2_EL1", (2, 0, 0, 2, 5)),
+    ("DBGBCR3_EL1", (2, 0, 0, 3, 5)),
+    ("DBGBCR4_EL1", (2, 0, 0, 4, 5)),
+    ("DBGBCR5_EL1", (2, 0, 0, 5, 5)),
+    ("DBGWVR0_EL1", (2, 0, 0, 0, 6)),
+    ("DBGWVR1_EL1", (2, 0, 0, 1, 6)),
+    ("DBGWVR2_EL1", (2, 0, 0, 2, 6)),
+    ("DBGWVR3_EL1", (2, 0, 0, 3, 6)),
+    ("DBGWCR0_EL1", (2, 0, 0, 0, 7)),
+    ("DBGWCR1_EL1", (2, 0, 0, 1, 7)),
+    ("DBGWCR2_EL1", (2, 0, 0, 2, 7)),
+    ("DBGWCR3_EL1", (2, 0, 0, 3, 7)),
 ];
 
 /// What keeps the guest at EL1, as firmware would set it: EL1 is AArch64 and not secure, HVC is enabled, timers and
@@ -176,14 +194,36 @@ impl CortexA53 {
 
     /// `NAMED`, general registers, vectors, `SYSTEM`, in this order.
     pub fn save_registers(&self) -> Vec<u64> {
-        let named = NAMED.map(|id| self.engine.register(c_int::from(id)));
+        let named = NAMED.map(|(_, id)| self.engine.register(c_int::from(id)));
         let general = (0..GENERAL as u8).map(|number| self.general(number));
         let vectors = (0..VECTORS).flat_map(|number| self.engine.vector(vector(number)));
-        let system = SYSTEM.map(|encoding| self.engine.system_register(self::named(encoding, 0)));
+        let system = SYSTEM.map(|(_, encoding)| self.engine.system_register(self::named(encoding, 0)));
         named.into_iter().chain(general).chain(vectors).chain(system).collect()
     }
 
-    /// Writes them back.
+    /// All of them by their architectural names: general, then [`NAMED`], vectors, system, each in the order of its table.
+    pub fn registers(&self) -> Vec<(&'static str, u128)> {
+        let mut named = NAMED.map(|(name, id)| (name, self.engine.register(c_int::from(id))));
+        // PSTATE.SP and PSTATE.EL say whose stack pointer is in use.
+        let bank = match named[PSTATE_PLACE].1 & PSTATE_MODE {
+            EL1H => SP_PLACE + 2,
+            _ => SP_PLACE + 1,
+        };
+        named[bank].1 = named[SP_PLACE].1;
+        let general = (0..)
+            .zip(GENERAL_NAMES)
+            .map(|(number, name)| (name, self.general(number)));
+        let system = SYSTEM.map(|(name, encoding)| (name, self.engine.system_register(self::named(encoding, 0))));
+        let wide = |(name, value): (&'static str, u64)| (name, u128::from(value));
+        let vectors = VECTOR_NAMES.into_iter().enumerate().map(|(number, name)| {
+            let [low, high] = self.engine.vector(vector(number));
+            (name, u128::from(high) << 64 | u128::from(low))
+        });
+        let first = general.chain(named).map(wide);
+        first.chain(vectors).chain(system.into_iter().map(wide)).collect()
+    }
+
+    /// Writes back what [`CortexA53::save_registers`] gave.
     pub fn restore_registers(&mut self, values: &[u64]) -> Result<(), String> {
         if values.len() != NAMED.len() + GENERAL + 2 * VECTORS + SYSTEM.len() {
             return Err(format!("{} registers of a Cortex-A53", values.len()));
@@ -195,10 +235,10 @@ impl CortexA53 {
             return Err(format!("PSTATE {:#x}", named[0]));
         }
         // System registers first: some of them decide what others do when they are written.
-        for (encoding, &value) in SYSTEM.into_iter().zip(system) {
+        for ((_, encoding), &value) in SYSTEM.into_iter().zip(system) {
             self.engine.set_system_register(self::named(encoding, value));
         }
-        for (id, &value) in NAMED.into_iter().zip(named) {
+        for ((_, id), &value) in NAMED.into_iter().zip(named) {
             self.engine.set_register(c_int::from(id), value);
         }
         for (number, &value) in (0..).zip(generals) {

@@ -13,6 +13,19 @@ const XPSR_THUMB_SHIFT: u32 = 24;
 const EXCP_SWI: u32 = 2;
 const EXCP_EXCEPTION_EXIT: u32 = 8;
 
+#[rustfmt::skip]
+const GENERAL_NAMES: [&str; 13] = ["R0", "R1", "R2", "R3", "R4", "R5", "R6", "R7", "R8", "R9", "R10", "R11", "R12"];
+/// All besides R0 to R12 and SP.
+const SPECIAL: [(&str, Register); 7] = [
+    ("LR", Register::Lr),
+    ("PC", Register::Pc),
+    ("xPSR", Register::Xpsr),
+    ("MSP", Register::Msp),
+    ("PSP", Register::Psp),
+    ("PRIMASK", Register::Primask),
+    ("CONTROL", Register::Control),
+];
+
 /// A Cortex-M0 and its memory.
 pub struct CortexM0 {
     engine: Engine,
@@ -72,7 +85,26 @@ impl CortexM0 {
             .to_vec()
     }
 
-    /// Writes them back.
+    /// All of them by their architectural names (ARM DDI 0419 B1.4): general, then the special ones. SP is the stack
+    /// pointer in use, and bit 0 of PC is zero, as the Thumb bit is in xPSR.
+    pub fn registers(&self) -> Vec<(&'static str, u128)> {
+        let general = (0..)
+            .zip(GENERAL_NAMES)
+            .map(|(number, name)| (name, Register::R(number)));
+        let sp = self.engine.register(c_int::from(RegisterARM::SP));
+        let special = SPECIAL.map(|(name, register)| match register {
+            Register::Pc => (name, u128::from(self.register(register) & !1)),
+            _ => (name, u128::from(self.register(register))),
+        });
+        let mut named: Vec<_> = general
+            .map(|(name, register)| (name, u128::from(self.register(register))))
+            .collect();
+        named.push(("SP", u128::from(sp as u32)));
+        named.extend(special);
+        named
+    }
+
+    /// Writes back what [`CortexM0::save_registers`] gave.
     pub fn restore_registers(&mut self, values: &[u64]) -> Result<(), String> {
         if values.len() != SAVED_REGISTERS.len() {
             return Err(format!("{} registers of a Cortex-M0", values.len()));

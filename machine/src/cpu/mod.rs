@@ -200,6 +200,14 @@ impl Processor {
         }
     }
 
+    /// All registers by their architectural names, in a fixed order.
+    pub fn registers(&self) -> Vec<(&'static str, u128)> {
+        match self {
+            Processor::CortexM0(cpu) => cpu.registers(),
+            Processor::CortexA53(cpu) => cpu.registers(),
+        }
+    }
+
     /// Writes back what [`Processor::save_registers`] gave. The values may come from outside; an error says what cannot
     /// be.
     pub fn restore_registers(&mut self, values: &[u64]) -> Result<(), String> {

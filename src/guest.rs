@@ -57,6 +57,8 @@ pub enum Effect {
 pub struct Outcome {
     /// In order.
     pub effects: Vec<Effect>,
+    /// Agreed time of each [`Effect::Emit`] among them.
+    pub emitted_at: Vec<AgreedTime>,
     /// What the guest wrote to its serial ports.
     pub serial: Vec<machine::SerialOut>,
     /// What it does now.
@@ -65,6 +67,21 @@ pub struct Outcome {
     pub executed: u64,
     /// Packets and frames that did not go on.
     pub dropped: u32,
+}
+
+/// An entry of which the network's part is done and the machine's is not.
+#[derive(Debug)]
+pub struct Begun {
+    /// What the machine has to apply.
+    pub entry: machine::Entry,
+    outcome: Outcome,
+}
+
+impl Outcome {
+    fn emit(&mut self, output: Output, at: nat::AgreedTime) {
+        self.effects.push(Effect::Emit(output));
+        self.emitted_at.push(AgreedTime(at.0));
+    }
 }
 
 /// The digest of everything replicated, at an index.
@@ -164,11 +181,22 @@ impl Guest {
     /// # Panics
     /// `entry` is not the next one: the replica hands them out in order and checked.
     pub fn apply(&mut self, entry: &Entry) -> Outcome {
+        let begun = self.begin(entry);
+        let outputs = self.machine.apply(&begun.entry);
+        self.finish(entry, begun, outputs)
+    }
+
+    /// The first half of [`Guest::apply`]: what reaches the machine. The machine is to apply it, whole or in pieces.
+    ///
+    /// # Panics
+    /// Like [`Guest::apply`].
+    pub fn begin(&mut self, entry: &Entry) -> Begun {
         assert_eq!(entry.index, self.applied.next(), "entries are applied in order");
         assert_eq!(entry.previous.0, self.chain, "the entry belongs to this history");
         let begin = nat::AgreedTime(self.machine.time().0);
         let mut outcome = Outcome {
             effects: Vec::new(),
+            emitted_at: Vec::new(),
             serial: Vec::new(),
             activity: Activity::Busy,
             executed: 0,
@@ -185,7 +213,13 @@ impl Guest {
             ticks: machine::Ticks(entry.grant.ticks),
             until: machine::AgreedTime(entry.grant.until.0),
         };
-        let outputs = self.machine.apply(&machine::Entry { inputs, grant });
+        let entry = machine::Entry { inputs, grant };
+        Begun { entry, outcome }
+    }
+
+    /// The other half: what becomes of the machine's `outputs`.
+    pub fn finish(&mut self, entry: &Entry, begun: Begun, outputs: machine::Outputs) -> Outcome {
+        let mut outcome = begun.outcome;
         for frame in outputs.frames {
             self.let_out(frame, &mut outcome);
         }
@@ -211,9 +245,9 @@ impl Guest {
                     outcome
                         .effects
                         .extend(done.moved.map(|flow| Effect::Moved { flow, node: origin }));
-                    outcome
-                        .effects
-                        .extend(done.world.into_iter().map(|packet| Effect::Emit(packet.into())));
+                    done.world
+                        .into_iter()
+                        .for_each(|packet| outcome.emit(packet.into(), now));
                     outcome.dropped += u32::from(done.dropped.is_some());
                     inputs.extend(done.guest.into_iter().map(frame_in));
                 }
@@ -240,23 +274,25 @@ impl Guest {
 
     /// One frame the guest sent.
     fn let_out(&mut self, frame: machine::FrameOut, outcome: &mut Outcome) {
+        let at = nat::AgreedTime(frame.at.0);
         match &mut self.network {
             Network::Nat(nat) => {
-                let done = nat.outbound(&frame.bytes, nat::AgreedTime(frame.at.0));
+                let done = nat.outbound(&frame.bytes, at);
                 self.gateway.extend(done.guest);
-                outcome
-                    .effects
-                    .extend(done.world.into_iter().map(|packet| Effect::Emit(packet.into())));
+                done.world
+                    .into_iter()
+                    .for_each(|packet| outcome.emit(packet.into(), at));
                 outcome.dropped += u32::from(done.dropped.is_some());
             }
             Network::L2(owners) => {
                 let owner = owners.owner(&frame.bytes).map(|node| NodeId(node.0));
-                outcome.effects.push(Effect::Emit(Output {
+                let output = Output {
                     bytes: frame.bytes,
                     owner,
                     flow: 0,
                     tcp: false,
-                }));
+                };
+                outcome.emit(output, at);
             }
         }
     }
@@ -304,6 +340,17 @@ impl Guest {
             index: self.applied,
             digest: *hash.finalize().as_bytes(),
         }
+    }
+
+    /// The machine, to look at.
+    #[must_use]
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// The machine, to run what [`Guest::begin`] gave.
+    pub fn machine_mut(&mut self) -> &mut Machine {
+        &mut self.machine
     }
 
     /// Save the machine alone. Takes `&mut` for the same reason as [`Guest::save`].

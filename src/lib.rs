@@ -14,5 +14,6 @@ pub mod images;
 pub mod log;
 pub mod node;
 pub mod peers;
+pub mod replay;
 pub mod replica;
 pub mod solo;

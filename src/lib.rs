@@ -9,6 +9,7 @@ pub mod demo;
 pub mod edge;
 pub mod egress;
 pub mod executor;
+pub mod explain;
 pub mod guest;
 pub mod images;
 pub mod log;

@@ -11,12 +11,13 @@ use indicatif::{ProgressBar, ProgressStyle};
 use super::admin::seconds;
 use super::{Exit, Failure, print};
 use crate::config::{Config, Mode};
+use crate::explain::rfc3339;
 use crate::images::GuestFiles;
 use crate::log::Index;
 use crate::replay::fork::{ForkError, Forked, Plan, fork};
 use crate::replay::gdb::{Copy, Server};
 use crate::replay::history::{Capture, Console, History};
-use crate::replay::{Moment, Rebuilt, ReplayError, Source, Wanted, begin, rfc3339};
+use crate::replay::{Moment, Rebuilt, ReplayError, Source, Wanted, begin};
 use output::{NewFile, Range};
 
 /// Most nodes' names appear in file names, SQL and metrics.

@@ -19,7 +19,7 @@ mod source;
 mod start;
 pub mod translate;
 
-pub use moment::{Moment, MomentError, rfc3339};
+pub use moment::{Moment, MomentError};
 pub use rebuilt::{Part, Rebuilt, Witness};
 pub use source::Source;
 pub use start::{Start, Wanted, begin};

@@ -4,6 +4,7 @@ use std::str::FromStr;
 use std::time::{Duration, SystemTime};
 
 use super::{ReplayError, Source};
+use crate::explain::rfc3339;
 use crate::log::{AgreedTime, Entry, Index};
 
 /// What people ask for. The moment of a time is after the last entry that ended by then.
@@ -97,10 +98,4 @@ pub(super) fn before(wanted: String, first: &Entry) -> ReplayError {
         first: first.index,
         begins: rfc3339(first.grant.until),
     }
-}
-
-/// A time as people write it (RFC 3339, UTC, nanoseconds).
-#[must_use]
-pub fn rfc3339(time: AgreedTime) -> String {
-    humantime::format_rfc3339_nanos(SystemTime::UNIX_EPOCH + Duration::from_nanos(time.0)).to_string()
 }

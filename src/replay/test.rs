@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::*;
+use crate::explain::rfc3339;
 use crate::log::{AgreedTime, AnyLog, Entry, Grant, Log, Memory, Term};
 
 const SECOND: u64 = 1_000_000_000;

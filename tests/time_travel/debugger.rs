@@ -92,7 +92,7 @@ fn answer<'a>(text: &'a str, command: &str, number: usize) -> &'a str {
 }
 
 /// One of the machine's own test programs: the Image a board boots, and the ELF with its symbols.
-fn arm64_program(name: &str, folder: &Path) -> Option<(PathBuf, PathBuf)> {
+pub fn arm64_program(name: &str, folder: &Path) -> Option<(PathBuf, PathBuf)> {
     let programs = Path::new(env!("CARGO_MANIFEST_DIR")).join("machine/tests/programs/arm64");
     let (image, elf) = (folder.join("image"), folder.join("elf"));
     let mut compiler = Command::new("aarch64-linux-gnu-gcc");
@@ -195,7 +195,7 @@ fn gdb_looks_at_a_cortex_m0() {
         &format!("no entry 999999: its last one is {last}"),
     );
     holds("monitor entry", 1, &format!("within entry {} of {last}", middle + 4));
-    holds("monitor inputs", 0, &format!("{} term 1", middle + 4));
+    holds("monitor inputs", 0, &format!("entry {} of term 1", middle + 4));
     holds("continue", 0, "Breakpoint 1, ");
     holds("p/x $pc == (unsigned)&PendSV_Handler", 0, "= 0x1");
     holds("monitor nonsense", 0, "monitor entry +N");
@@ -215,7 +215,11 @@ fn gdb_looks_at_an_arm64_core() {
     let Some((image, elf)) = arm64_program("memory", folder.path()) else {
         return;
     };
-    let Some(site) = Site::arm64(&image, 60) else { return };
+    let disk = folder.path().join("disk");
+    std::fs::write(&disk, [0; 4096]).unwrap();
+    let Some(site) = Site::arm64(&image, &disk, 60) else {
+        return;
+    };
     // Linked for where most loaders put it, 2 MiB after the start of RAM; ours puts it there.
     let symbols = format!("symbol-file {} -o -0x200000", elf.display());
     let text = Server::start(&site, 20).gdb(

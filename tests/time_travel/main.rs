@@ -12,10 +12,12 @@ mod fork;
 mod site;
 
 use std::fs;
+use std::os::unix::fs::MetadataExt;
 use std::process::Command;
 
+use quorate::explain::rfc3339;
 use quorate::log::Index;
-use quorate::replay::{Rebuilt, Wanted, begin, rfc3339};
+use quorate::replay::{Rebuilt, Wanted, begin};
 use site::{START, Site, Store, look};
 
 /// Moments of the conversation: switched on, booting, in the middle of it, before and after the reset at its end.
@@ -154,6 +156,86 @@ fn the_program_shows_the_console() {
     let at = rfc3339(site.entries[39].grant.until);
     let stamp = text.lines().nth(typed).unwrap();
     assert!(stamp > at.as_str(), "{stamp}: typed in entry 40");
+}
+
+#[test]
+fn the_program_writes_a_disk() {
+    let folder = tempfile::tempdir().unwrap();
+    let Some((image, _)) = debugger::arm64_program("timers", folder.path()) else {
+        return;
+    };
+    let disk = folder.path().join("disk");
+    let mut contents = vec![0; 8 << 20];
+    contents[..512].fill(1);
+    contents[5 << 20..][..4096].fill(2);
+    fs::write(&disk, &contents).unwrap();
+    let Some(site) = Site::arm64(&image, &disk, 10) else {
+        return;
+    };
+    let text = site.replay(&["--to", "5", "--disk", "0", "--out", "copy.img"]);
+    assert_eq!(text, "copy.img: disk 0, 8388608 bytes\n");
+    assert!(
+        fs::read(site.path("copy.img")).unwrap() == contents,
+        "nobody wrote to it"
+    );
+    let sectors = fs::metadata(site.path("copy.img")).unwrap().blocks();
+    assert!(sectors <= 64, "a sparse file, not {sectors} sectors");
+    site.fails(&["--disk", "1", "--out", "x"], 64, &["no disk 1"]);
+    site.fails(&["--disk", "0", "--out", "copy.img"], 75, &["copy.img", "new file"]);
+    // An arm64 guest's registers, too, are what they were.
+    let json: serde_json::Value = serde_json::from_str(&site.replay(&["--json", "--to", "7"])).unwrap();
+    assert_eq!(
+        json["registers"].as_object().unwrap().len(),
+        site.seen[7].registers.len()
+    );
+    for (name, value) in &site.seen[7].registers {
+        let text = json["registers"][name].as_str().unwrap();
+        assert_eq!(u128::from_str_radix(&text[2..], 16).unwrap(), *value, "{name}");
+    }
+    assert_eq!(json["digest"], hex::encode(site.seen[7].digest));
+}
+
+#[test]
+fn the_program_explains_entries() {
+    let Some(site) = Site::conversation(Store::Sqlite) else {
+        return;
+    };
+    let show = |index: usize, more: &[&str]| {
+        let index = index.to_string();
+        let output = site.quorate(&[&["log", "show", &index], more].concat());
+        assert!(output.status.success(), "{output:?}");
+        String::from_utf8(output.stdout).unwrap()
+    };
+    let typed = show(40, &[]);
+    for word in [
+        "entry 40 of term 1, id ",
+        "ends at 2026-11-28T07:00:00.080000000Z, 2.000 ms after its predecessor",
+        "grants 500000 instructions in 2.000 ms: 250.000 MIPS",
+        "bytes in the database, 1 input:",
+        "serial from node 0 \"a\" (1.1), 7 bytes\n    typed at serial port 0: \"uptime\\r\"",
+    ] {
+        assert!(typed.contains(word), "{typed} holds {word:?}");
+    }
+    assert!(show(0, &[]).contains("genesis: the machine is switched on"));
+    let frame = |entry: &&quorate::log::Entry| {
+        let first = entry.inputs.first().map(|input| &input.payload);
+        matches!(first, Some(quorate::log::Payload::Frame(_)))
+    };
+    let index = site.entries.iter().find(frame).unwrap().index.0;
+    let index = usize::try_from(index).unwrap();
+    let words = "IPv4 198.51.100.7 > 203.0.113.10, TTL 64, TCP 40000 > 7 [SYN], seq ";
+    assert!(show(index, &[]).contains(words), "{}", show(index, &[]));
+    let json: serde_json::Value = serde_json::from_str(&show(index, &["--json"])).unwrap();
+    assert_eq!(
+        (&json["index"], &json["since_previous_ns"]),
+        (&index.into(), &2_000_000.into())
+    );
+    assert_eq!(
+        (&json["inputs"][0]["kind"], &json["meaning"][0]["node"]),
+        (&"frame".into(), &"a".into())
+    );
+    assert!(json["meaning"][0]["text"].as_str().unwrap().starts_with(words));
+    assert_eq!(json["stored_bytes"], site.rows()[index].entry.len());
 }
 
 #[test]

@@ -70,9 +70,13 @@ impl Site {
         Some(site)
     }
 
-    /// An arm64 program (an Image) with `count` entries in which nothing but time happens.
-    pub fn arm64(image: &Path, count: u64) -> Option<Site> {
-        let guest = format!("board = \"virt-arm64\"\nram_mb = 32\nkernel = \"{}\"", image.display());
+    /// An arm64 program (an Image) and a disk, with `count` entries in which nothing but time happens.
+    pub fn arm64(image: &Path, disk: &Path, count: u64) -> Option<Site> {
+        let guest = format!(
+            "board = \"virt-arm64\"\nram_mb = 32\nkernel = \"{}\"\n[[guest.disk]]\nimage = \"{}\"",
+            image.display(),
+            disk.display()
+        );
         let mut site = Site::new(Store::Sqlite, &guest)?;
         let (genesis, mut original) = site.switched_on();
         let mut entries = vec![genesis];

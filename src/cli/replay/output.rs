@@ -9,9 +9,10 @@ use machine::Machine;
 use serde_json::{Value, json};
 
 use crate::cli::{Exit, Failure};
+use crate::explain::rfc3339;
 use crate::log::AgreedTime;
 use crate::replay::history::{Capture, Console};
-use crate::replay::{Rebuilt, rfc3339, show};
+use crate::replay::{Rebuilt, show};
 
 /// A range of physical memory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -92,6 +92,23 @@ impl<'a> Copy<'a> {
         self.source.last()
     }
 
+    /// When the predecessor of an entry of this log ended.
+    ///
+    /// # Errors
+    /// It is damaged, or the database is away.
+    pub fn before(&self, entry: &Entry) -> Result<Option<AgreedTime>, ReplayError> {
+        match entry.index.0.checked_sub(1) {
+            Some(index) => Ok(Some(self.source.entry(Index(index))?.grant.until)),
+            None => Ok(None),
+        }
+    }
+
+    /// The nodes' names.
+    #[must_use]
+    pub fn nodes(&self) -> Vec<String> {
+        self.cluster.nodes.iter().map(|node| node.name.clone()).collect()
+    }
+
     /// Memory at a virtual address: as many bytes as there are.
     #[must_use]
     pub fn read(&self, address: u64, length: usize) -> Vec<u8> {

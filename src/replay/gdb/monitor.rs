@@ -1,8 +1,9 @@
 //! `monitor ...`: what gdb has no command for.
 
 use super::Copy;
-use crate::log::{Entry, Index, describe};
-use crate::replay::{ReplayError, rfc3339, translate};
+use crate::explain::{explain, rfc3339};
+use crate::log::{Entry, Index};
+use crate::replay::{ReplayError, translate};
 
 const HELP: &str = "\
 monitor entry            where the guest is: entry of the log, agreed time, digest
@@ -24,7 +25,7 @@ pub(super) fn answer(copy: &mut Copy<'_>, command: &str) -> Result<String, Repla
             Some(index) => go(copy, index),
             None => Ok(format!("{to:?} is no entry: write N, +N or -N\n")),
         },
-        ["inputs"] => Ok(inputs(copy)),
+        ["inputs"] => inputs(copy),
         ["physical", address] => Ok(physical(copy, address)),
         _ => Ok(HELP.to_owned()),
     }
@@ -68,8 +69,13 @@ fn go(copy: &mut Copy<'_>, index: Index) -> Result<String, ReplayError> {
     }
 }
 
-fn inputs(copy: &Copy<'_>) -> String {
-    format!("{}\n", describe(here(copy), None))
+fn inputs(copy: &Copy<'_>) -> Result<String, ReplayError> {
+    let entry = here(copy);
+    let before = copy.before(entry)?;
+    Ok(format!(
+        "{}\n",
+        explain(entry, before, entry.encode().len(), &copy.nodes())
+    ))
 }
 
 fn physical(copy: &Copy<'_>, text: &str) -> String {

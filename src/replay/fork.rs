@@ -1,13 +1,15 @@
 //! A what-if machine: a new one, with its own name, key, log and network, that goes on from a rebuilt moment.
 //!
-//! What it takes along is the machine: registers, memory, disks, devices. It starts at the moment's agreed time, with
-//! randomness of its own. Flows of the translation stay behind, and so does an answer of the gateway that was under way:
-//! nobody the original talked to can reach the fork, nor the other way round. Its external addresses are of a network that
-//! is for documentation (RFC 5737), its TAP is its own, its only node listens on loopback.
+//! What it takes along is the machine: registers, memory, disks, devices. It starts at the moment's agreed time (its
+//! sequencer then makes up for the first seconds of what has passed since, see `replica::clock`), with randomness of its
+//! own. Flows of the translation stay behind, and so does an answer of the gateway that was under way: nobody the original
+//! talked to can reach the fork, nor the other way round. Its external addresses are of a network that is for
+//! documentation (RFC 5737), its TAP is its own, its only node listens on loopback.
 //!
 //! ```text
 //! FOLDER/machine.quorate   the saved machine      FOLDER/cluster.toml   settings, one node "a"
 //! FOLDER/cluster.key       a new key              FOLDER/node.toml      that node
+//! FOLDER/state/            its admin socket
 //! ```
 
 use std::fs;
@@ -28,6 +30,8 @@ const NOWHERE: [Ipv4Addr; 2] = [Ipv4Addr::new(192, 0, 2, 0), Ipv4Addr::new(198, 
 const NOWHERE_MAX: u8 = 254;
 /// The one node.
 const NODE: &str = "a";
+/// Where it keeps its files, in the fork's folder.
+const STATE: &str = "state";
 
 /// What to make.
 #[derive(Debug, Clone)]
@@ -128,6 +132,8 @@ fn make(
     )?;
     let config_file = plan.folder.join("node.toml");
     write(&config_file, node_text(&plan.name).as_bytes())?;
+    let state_dir = plan.folder.join(STATE);
+    fs::create_dir(&state_dir).map_err(file_error(&state_dir))?;
 
     let config = Config::load(&config_file).map_err(ReplayError::from)?;
     let files = GuestFiles::open(&config.cluster).map_err(ReplayError::from)?;
@@ -193,7 +199,7 @@ fn cluster_text(settings: &Cluster, store: &str) -> Result<String, ForkError> {
 fn node_text(name: &str) -> String {
     let tap = tap_name(name);
     format!(
-        "node = \"{NODE}\"\nstate_dir = \"state\"\n\n[tap]\nname = \"{tap}\" # nothing is bridged or routed to it\n"
+        "node = \"{NODE}\"\nstate_dir = \"{STATE}\"\n\n[tap]\nname = \"{tap}\" # nothing is bridged or routed to it\n"
     )
 }
 

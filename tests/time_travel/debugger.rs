@@ -200,10 +200,69 @@ fn gdb_looks_at_a_cortex_m0() {
     holds("p/x $pc == (unsigned)&PendSV_Handler", 0, "= 0x1");
     holds("monitor nonsense", 0, "monitor entry +N");
     holds("info symbol $pc", 0, "tcp_input in section"); // at it, or in front of the piece with it
-    holds("continue", 2, "SIGSTOP");
+    holds("continue", 2, "No more reverse-execution history");
     holds("monitor entry", 2, &format!("after entry {last} of {last}"));
     holds("monitor entry", 2, &digest(last));
     assert!(site.rows() == before, "nothing was written");
+}
+
+#[test]
+fn gdb_goes_back() {
+    if !has_gdb() {
+        return;
+    }
+    let Some(site) = Site::conversation(Store::Sqlite) else {
+        return;
+    };
+    let middle = site.entries.len() / 2;
+    let last = site.entries.len() - 1;
+    let elf = crate::conversation::firmware().unwrap();
+    let text = Server::start(&site, middle).gdb(
+        &format!("file {}", elf.display()),
+        &[
+            "stepi",
+            "stepi",
+            "p/x $pc",
+            "stepi",
+            "stepi",
+            "stepi",
+            "p/x $pc",
+            "reverse-stepi",
+            "reverse-stepi",
+            "reverse-stepi",
+            "p/x $pc",
+            "hbreak *PendSV_Handler",
+            "continue",
+            "monitor entry",
+            "continue",
+            "continue",
+            "monitor entry",
+            "reverse-continue",
+            "reverse-continue",
+            "monitor entry",
+            "p/x $pc == ((unsigned)&PendSV_Handler & ~1)",
+            "delete",
+            "reverse-continue",
+            "monitor entry",
+            "continue",
+            "monitor entry",
+        ],
+    );
+    let at = |number| answer(&text, "monitor entry", number).to_owned();
+    let counters: Vec<&str> = (0..3)
+        .map(|number| answer(&text, "p/x $pc", number).split('=').nth(1).unwrap())
+        .collect();
+    assert_eq!(counters[0], counters[2], "three steps on and three back: {text}");
+    assert_ne!(counters[0], counters[1], "{text}");
+    assert!(at(0).starts_with("within entry ") && at(0) != at(1), "{text}");
+    assert_eq!(at(0), at(2), "two breakpoints on and two back: {text}");
+    let there = answer(&text, "p/x $pc == ((unsigned)&PendSV_Handler & ~1)", 0);
+    assert!(there.contains("= 0x1"), "{text}");
+    let back = answer(&text, "reverse-continue", 2);
+    assert!(back.contains("No more reverse-execution history"), "{text}");
+    assert!(at(3).starts_with(&format!("after entry 0 of {last}")), "{text}");
+    assert!(at(3).contains(&hex::encode(site.seen[0].digest)), "{text}");
+    assert!(at(4).contains(&hex::encode(site.seen[last].digest)), "{text}");
 }
 
 #[test]

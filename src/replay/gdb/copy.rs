@@ -18,6 +18,8 @@ pub struct Copy<'a> {
     rebuilt: Rebuilt,
     /// The entry it is in the middle of.
     part: Option<Part>,
+    /// Pieces of it that have run.
+    pieces: u64,
     code: Code,
     /// Virtual addresses.
     breakpoints: BTreeSet<u64>,
@@ -34,6 +36,8 @@ pub enum Halt {
     NearBreakpoint,
     /// The log goes no further.
     EndOfLog,
+    /// Nothing earlier is retained.
+    BeginningOfLog,
 }
 
 impl<'a> Copy<'a> {
@@ -47,6 +51,7 @@ impl<'a> Copy<'a> {
             files,
             rebuilt,
             part: None,
+            pieces: 0,
             breakpoints: BTreeSet::new(),
         }
     }
@@ -153,8 +158,9 @@ impl<'a> Copy<'a> {
         let reached = self.within().map_or(self.rebuilt.index(), |entry| entry.index);
         if index < reached {
             let rebuilt = begin(&self.source, self.cluster, self.files, index, Wanted::State)?;
-            (self.part, self.rebuilt) = (None, rebuilt);
+            (self.part, self.pieces, self.rebuilt) = (None, 0, rebuilt);
         } else if let Some(part) = self.part.take() {
+            self.pieces = 0;
             self.rebuilt.end(part);
         }
         self.rebuilt.advance(&mut self.source, index, &mut (), |_| {})
@@ -207,6 +213,7 @@ impl<'a> Copy<'a> {
     /// The rest of the entry it is in, or the next one.
     fn entry(&mut self) -> Result<Option<Halt>, ReplayError> {
         if let Some(part) = self.part.take() {
+            self.pieces = 0;
             self.rebuilt.end(part);
             return Ok(None);
         }
@@ -217,15 +224,19 @@ impl<'a> Copy<'a> {
     }
 
     /// The next piece: the instructions executed, or `None` at the log's end.
-    fn piece(&mut self) -> Result<Option<u64>, ReplayError> {
+    pub(super) fn piece(&mut self) -> Result<Option<u64>, ReplayError> {
         loop {
             if let Some(mut part) = self.part.take() {
                 match self.rebuilt.run_piece(&mut part) {
                     Some(executed) => {
+                        self.pieces += 1;
                         self.part = Some(part);
                         return Ok(Some(executed));
                     }
-                    None => drop(self.rebuilt.end(part)),
+                    None => {
+                        self.pieces = 0;
+                        self.rebuilt.end(part);
+                    }
                 }
             }
             match self.source.after(self.rebuilt.entry())? {
@@ -233,6 +244,22 @@ impl<'a> Copy<'a> {
                 None => return Ok(None),
             }
         }
+    }
+
+    /// Where it is: the last entry that is applied as a whole, and pieces of the next one.
+    pub(super) fn position(&self) -> (Index, u64) {
+        (self.rebuilt.index(), self.pieces)
+    }
+
+    /// The first moment it could go back to.
+    pub(super) fn beginning(&self) -> Result<Index, ReplayError> {
+        Ok(self.source.first()?.index)
+    }
+
+    /// Whether it stands at a breakpoint, or in front of a piece with one inside.
+    pub(super) fn is_at_breakpoint(&self) -> bool {
+        let at = self.machine().program_counter();
+        self.breakpoints.contains(&at) || self.is_ahead(at)
     }
 
     /// Whether the piece of so many instructions that began at `start` ran over a breakpoint in front of which it did not

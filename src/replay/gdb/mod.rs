@@ -7,11 +7,12 @@
 //! finer would be another history). So a breakpoint inside of a piece stops in front of the piece, where that can be told
 //! from the code, or else after it.
 //!
-//! - `copy`: the guest that is debugged, and its ways through the log;
+//! - `copy`: the guest that is debugged, and its ways through the log; `back`: the ways back;
 //! - `layout`: which registers gdb is told of;
 //! - `code`: how far straight-line code goes;
 //! - `target`: what the protocol's library asks for; `monitor`: commands of ours.
 
+mod back;
 mod code;
 mod copy;
 mod layout;

@@ -3,6 +3,9 @@
 use gdbstub::common::Signal;
 use gdbstub::stub::SingleThreadStopReason;
 use gdbstub::target::ext::base::BaseOps;
+use gdbstub::target::ext::base::reverse_exec::{
+    ReplayLogPosition, ReverseCont, ReverseContOps, ReverseStep, ReverseStepOps,
+};
 use gdbstub::target::ext::base::singlethread::{
     SingleThreadBase, SingleThreadResume, SingleThreadResumeOps, SingleThreadSingleStep, SingleThreadSingleStepOps,
 };
@@ -15,6 +18,7 @@ use gdbstub::target::ext::target_description_xml_override::{
 };
 use gdbstub::target::{Target, TargetError, TargetResult};
 
+use super::back::Back;
 use super::layout::{Board, Layout, Values};
 use super::{Copy, Halt, monitor};
 use crate::replay::ReplayError;
@@ -25,7 +29,18 @@ pub(super) struct Debugged<'a> {
     layout: Layout,
     xml: String,
     /// What gdb wants of it now.
-    stepping: bool,
+    way: Way,
+}
+
+/// Where to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Way {
+    /// On, to a breakpoint.
+    On,
+    /// One piece on.
+    Step,
+    /// Back.
+    Back(Back),
 }
 
 impl<'a> Debugged<'a> {
@@ -35,22 +50,24 @@ impl<'a> Debugged<'a> {
             copy,
             xml: layout.xml(),
             layout,
-            stepping: false,
+            way: Way::On,
         }
     }
 
     /// Runs on, a while at most; says why it stopped, if it did.
     pub(super) fn run(&mut self, budget: usize) -> Result<Option<SingleThreadStopReason<u64>>, ReplayError> {
-        let halt = match self.stepping {
-            true => self.copy.step(budget)?,
-            false => self.copy.run(budget)?,
+        let halt = match self.way {
+            Way::Step => self.copy.step(budget)?,
+            Way::On => self.copy.run(budget)?,
+            Way::Back(how) => Some(self.copy.back(how)?),
         };
+        let end = |pos| SingleThreadStopReason::ReplayLog { tid: None, pos };
         Ok(halt.map(|halt| match halt {
             Halt::Stepped => SingleThreadStopReason::DoneStep,
             Halt::Breakpoint => SingleThreadStopReason::SwBreak(()),
             Halt::NearBreakpoint => SingleThreadStopReason::Signal(Signal::SIGTRAP),
-            // As if it had stopped for job control: it is there, but goes no further by itself.
-            Halt::EndOfLog => SingleThreadStopReason::Signal(Signal::SIGSTOP),
+            Halt::EndOfLog => end(ReplayLogPosition::End),
+            Halt::BeginningOfLog => end(ReplayLogPosition::Begin),
         }))
     }
 }
@@ -111,8 +128,16 @@ impl SingleThreadBase for Debugged<'_> {
 impl SingleThreadResume for Debugged<'_> {
     /// A signal means nothing to a machine.
     fn resume(&mut self, _: Option<Signal>) -> Result<(), ReplayError> {
-        self.stepping = false;
+        self.way = Way::On;
         Ok(())
+    }
+
+    fn support_reverse_cont(&mut self) -> Option<ReverseContOps<'_, (), Self>> {
+        Some(self)
+    }
+
+    fn support_reverse_step(&mut self) -> Option<ReverseStepOps<'_, (), Self>> {
+        Some(self)
     }
 
     fn support_single_step(&mut self) -> Option<SingleThreadSingleStepOps<'_, Self>> {
@@ -122,7 +147,21 @@ impl SingleThreadResume for Debugged<'_> {
 
 impl SingleThreadSingleStep for Debugged<'_> {
     fn step(&mut self, _: Option<Signal>) -> Result<(), ReplayError> {
-        self.stepping = true;
+        self.way = Way::Step;
+        Ok(())
+    }
+}
+
+impl ReverseCont<()> for Debugged<'_> {
+    fn reverse_cont(&mut self) -> Result<(), ReplayError> {
+        self.way = Way::Back(Back::Breakpoint);
+        Ok(())
+    }
+}
+
+impl ReverseStep<()> for Debugged<'_> {
+    fn reverse_step(&mut self, (): ()) -> Result<(), ReplayError> {
+        self.way = Way::Back(Back::Step);
         Ok(())
     }
 }

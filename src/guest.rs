@@ -62,6 +62,8 @@ pub enum Effect {
 pub struct Outcome {
     /// In order.
     pub effects: Vec<Effect>,
+    /// Agreed time of each [`Effect::Emit`] among them.
+    pub emitted_at: Vec<AgreedTime>,
     /// What the guest wrote to its serial ports.
     pub serial: Vec<machine::SerialOut>,
     /// What it does now.
@@ -74,6 +76,22 @@ pub struct Outcome {
     pub turns: Vec<Turn>,
     /// The digest of the state after this entry is voted on.
     pub vote: bool,
+}
+
+/// An entry of which the network's part is done and the machine's is not.
+#[derive(Debug)]
+pub struct Begun {
+    /// What the machine has to apply.
+    pub entry: machine::Entry,
+    began: AgreedTime,
+    outcome: Outcome,
+}
+
+impl Outcome {
+    fn emit(&mut self, output: Output, at: nat::AgreedTime) {
+        self.effects.push(Effect::Emit(output));
+        self.emitted_at.push(AgreedTime(at.0));
+    }
 }
 
 /// The digest of everything replicated, at an index.
@@ -195,11 +213,22 @@ impl Guest {
     /// # Panics
     /// `entry` is not the next one: the replica hands them out in order and checked.
     pub fn apply(&mut self, entry: &Entry) -> Outcome {
+        let begun = self.begin(entry);
+        let outputs = self.machine.apply(&begun.entry);
+        self.finish(entry, begun, outputs)
+    }
+
+    /// The first half of [`Guest::apply`]: what reaches the machine. The machine is to apply it, whole or in pieces.
+    ///
+    /// # Panics
+    /// Like [`Guest::apply`].
+    pub fn begin(&mut self, entry: &Entry) -> Begun {
         assert_eq!(entry.index, self.applied.next(), "entries are applied in order");
         assert_eq!(entry.previous.0, self.chain, "the entry belongs to this history");
         let begin = nat::AgreedTime(self.machine.time().0);
         let mut outcome = Outcome {
             effects: Vec::new(),
+            emitted_at: Vec::new(),
             serial: Vec::new(),
             activity: Activity::Busy,
             executed: 0,
@@ -220,7 +249,14 @@ impl Guest {
             ticks: machine::Ticks(entry.grant.ticks),
             until: machine::AgreedTime(entry.grant.until.0),
         };
-        let outputs = self.machine.apply(&machine::Entry { inputs, grant });
+        let entry = machine::Entry { inputs, grant };
+        let began = AgreedTime(begin.0);
+        Begun { entry, began, outcome }
+    }
+
+    /// The other half: what becomes of the machine's `outputs`.
+    pub fn finish(&mut self, entry: &Entry, begun: Begun, outputs: machine::Outputs) -> Outcome {
+        let mut outcome = begun.outcome;
         for frame in outputs.frames {
             self.let_out(frame, &mut outcome);
         }
@@ -231,7 +267,7 @@ impl Guest {
         if captures {
             self.machine.settle();
         }
-        outcome.vote = captures || begin.0 / VOTE_EVERY_NS != self.machine.time().0 / VOTE_EVERY_NS;
+        outcome.vote = captures || begun.began.0 / VOTE_EVERY_NS != self.machine.time().0 / VOTE_EVERY_NS;
         (self.applied, self.chain) = (entry.index, entry.chain.0);
         (outcome.serial, outcome.executed) = (outputs.serial, outputs.executed.0);
         outcome.activity = activity(outputs.activity);
@@ -254,9 +290,9 @@ impl Guest {
                     outcome
                         .effects
                         .extend(done.moved.map(|flow| Effect::Moved { flow, node: origin }));
-                    outcome
-                        .effects
-                        .extend(done.world.into_iter().map(|packet| Effect::Emit(packet.into())));
+                    done.world
+                        .into_iter()
+                        .for_each(|packet| outcome.emit(packet.into(), now));
                     outcome.dropped += u32::from(done.dropped.is_some());
                     inputs.extend(done.guest.into_iter().map(frame_in));
                 }
@@ -296,23 +332,25 @@ impl Guest {
 
     /// One frame the guest sent.
     fn let_out(&mut self, frame: machine::FrameOut, outcome: &mut Outcome) {
+        let at = nat::AgreedTime(frame.at.0);
         match &mut self.network {
             Network::Nat(nat) => {
-                let done = nat.outbound(&frame.bytes, nat::AgreedTime(frame.at.0));
+                let done = nat.outbound(&frame.bytes, at);
                 self.gateway.extend(done.guest);
-                outcome
-                    .effects
-                    .extend(done.world.into_iter().map(|packet| Effect::Emit(packet.into())));
+                done.world
+                    .into_iter()
+                    .for_each(|packet| outcome.emit(packet.into(), at));
                 outcome.dropped += u32::from(done.dropped.is_some());
             }
             Network::L2(owners) => {
                 let owner = owners.owner(&frame.bytes).map(|node| NodeId(node.0));
-                outcome.effects.push(Effect::Emit(Output {
+                let output = Output {
                     bytes: frame.bytes,
                     owner,
                     flow: 0,
                     tcp: false,
-                }));
+                };
+                outcome.emit(output, at);
             }
         }
     }
@@ -381,6 +419,17 @@ impl Guest {
         }
     }
 
+    /// The machine, to look at.
+    #[must_use]
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// The machine, to run what [`Guest::begin`] gave.
+    pub fn machine_mut(&mut self) -> &mut Machine {
+        &mut self.machine
+    }
+
     /// Save the machine alone. Takes `&mut` for the same reason as [`Guest::save`].
     pub fn save_machine(&mut self) -> State {
         self.machine.save()
@@ -446,16 +495,19 @@ impl Guest {
         })
     }
 
+    /// The roll in what [`Guest::describe`] gave.
+    ///
+    /// # Errors
+    /// It is no such thing.
+    pub fn roll_in(description: &[u8]) -> Result<Roll, GuestError> {
+        let description: Description = postcard::from_bytes(description)?;
+        Ok(description.rest.roll)
+    }
+
     /// What the log says of the cluster, after the last entry applied.
     #[must_use]
     pub fn roll(&self) -> &Roll {
         &self.roll
-    }
-
-    /// The machine.
-    #[must_use]
-    pub fn machine(&self) -> &Machine {
-        &self.machine
     }
 
     /// Everything but the machine's memory and disks, as bytes.

@@ -22,6 +22,7 @@ pub mod devices;
 pub mod disk;
 mod inspect;
 mod machine;
+mod pieces;
 mod ram;
 pub mod state;
 mod system;
@@ -33,6 +34,7 @@ pub use definition::DefinitionError;
 #[doc(hidden)]
 pub use machine::Disturbance;
 pub use machine::{Counters, FRAME_BYTES, Machine};
+pub use pieces::Pieces;
 pub use state::StateError;
 pub use system::Trace;
 pub use time::TIME_MAX;

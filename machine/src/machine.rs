@@ -106,12 +106,22 @@ impl Machine {
 
     /// Applies an entry: feeds the inputs, then lets the guest run the grant.
     pub fn apply(&mut self, entry: &Entry) -> Outputs {
+        self.begin(entry);
+        let executed = self.run();
+        self.finish(executed)
+    }
+
+    /// The first stage of an entry: its inputs reach the devices.
+    pub(crate) fn begin(&mut self, entry: &Entry) {
         self.system.begin(Span::new(self.now, entry.grant));
         self.cpu.engine_mut().set_position(0);
         for input in &entry.inputs {
             self.feed(input);
         }
-        let executed = self.run();
+    }
+
+    /// The last stage of an entry in which the guest executed so many instructions.
+    pub(crate) fn finish(&mut self, executed: u64) -> Outputs {
         self.now = self.system.span().until();
         self.counters.executed += executed;
         let emitted = self.system.bus.take_emitted();
@@ -197,29 +207,37 @@ impl Machine {
     /// Runs the entry to its end; returns the instructions executed.
     fn run(&mut self) -> u64 {
         let mut executed = 0;
-        loop {
-            let position = self.cpu.engine().position();
-            let end = self.system.span().end();
-            let now = self.system.span().at(position);
-            self.system.run_events(now, self.cpu.engine_mut());
-            if self.system.core.reset_requested() {
-                self.reset();
-                continue;
-            }
-            self.system.core.wake();
-            if position >= end {
-                return executed;
-            }
-            if self.system.core.is_stopped() {
-                self.cpu.engine_mut().set_position(end);
-            } else if self.system.core.is_sleeping() {
-                let next = self.system.next_stop();
-                self.cpu.engine_mut().set_position(next);
-            } else if !self.system.core.take_exception(&mut self.cpu) {
-                self.execute();
-                executed += self.cpu.engine().position() - position;
-            }
+        while let Some(more) = self.advance() {
+            executed += more;
         }
+        executed
+    }
+
+    /// Goes on to the next point where something needs the machine: returns the instructions executed, or `None` at the
+    /// entry's end.
+    pub(crate) fn advance(&mut self) -> Option<u64> {
+        let position = self.cpu.engine().position();
+        let end = self.system.span().end();
+        let now = self.system.span().at(position);
+        self.system.run_events(now, self.cpu.engine_mut());
+        if self.system.core.reset_requested() {
+            self.reset();
+            return Some(0);
+        }
+        self.system.core.wake();
+        if position >= end {
+            return None;
+        }
+        if self.system.core.is_stopped() {
+            self.cpu.engine_mut().set_position(end);
+        } else if self.system.core.is_sleeping() {
+            let next = self.system.next_stop();
+            self.cpu.engine_mut().set_position(next);
+        } else if !self.system.core.take_exception(&mut self.cpu) {
+            self.execute();
+            return Some(self.cpu.engine().position() - position);
+        }
+        Some(0)
     }
 
     /// Lets the CPU execute until something needs the machine, and does that.

@@ -8,6 +8,7 @@ use indicatif::ProgressBar;
 use super::admin::seconds;
 use super::{Exit, Failure, print, runtime};
 use crate::config::Config;
+use crate::explain::explain;
 use crate::log::{self, AgreedTime, AnyLog, CheckReport, Entry, Index, Log, LogError, Missing, Row, describe};
 
 /// Rows read at once.
@@ -45,7 +46,7 @@ pub(super) enum LogCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Print one entry
+    /// Explain one entry
     Show {
         #[command(flatten)]
         store: StoreArgs,
@@ -90,21 +91,25 @@ pub(super) enum DbCommand {
 struct Target {
     url: String,
     machine: String,
+    /// Names of its nodes, where the settings are known.
+    nodes: Vec<String>,
     patience: Duration,
 }
 
 impl StoreArgs {
     fn target(&self, config: impl FnOnce() -> Result<Config, Failure>) -> Result<Target, Failure> {
-        let (url, machine) = match (&self.store, &self.machine) {
-            (Some(url), Some(machine)) => (url.clone(), machine.clone()),
+        let (url, machine, nodes) = match (&self.store, &self.machine) {
+            (Some(url), Some(machine)) => (url.clone(), machine.clone(), Vec::new()),
             _ => {
                 let cluster = config()?.cluster;
-                (cluster.store.url(), cluster.machine)
+                let nodes = cluster.nodes.into_iter().map(|node| node.name);
+                (cluster.store.url(), cluster.machine, nodes.collect())
             }
         };
         Ok(Target {
             url,
             machine,
+            nodes,
             patience: self.patience,
         })
     }
@@ -200,7 +205,14 @@ async fn show(target: &Target, index: Index, json: bool) -> Result<(), Failure> 
         return Err(Failure::new(Exit::Data, what, "choose a smaller index"));
     };
     let before = rows.iter().find(|row| row.index < index).map(decode).transpose()?;
-    print_row(row, before.map(|entry| entry.grant.until), json).map(drop)
+    let before = before.map(|entry| entry.grant.until);
+    let explained = explain(&decode(row)?, before, row.entry.len(), &target.nodes);
+    let text = if json {
+        serde_json::to_string(&explained).expect("an explanation has string keys and no custom code")
+    } else {
+        explained.to_string()
+    };
+    print(format!("{text}\n").as_bytes())
 }
 
 /// Prints an entry; returns the agreed time at its end.

@@ -12,6 +12,7 @@ pub mod demo;
 mod exit;
 mod log;
 mod logging;
+mod replay;
 mod run;
 
 use std::ffi::OsString;
@@ -55,6 +56,8 @@ enum Command {
     Capture(admin::CaptureArgs),
     /// Reset the guest's board
     Reset(admin::SocketArgs),
+    /// Rebuild a moment of the machine from the log and look at it; needs no running node
+    Replay(Box<replay::ReplayArgs>),
     /// Look at the agreed log
     #[command(subcommand)]
     Log(log::LogCommand),
@@ -127,6 +130,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Digest(arguments) => admin::digest(&arguments, config),
         Command::Capture(arguments) => admin::capture(&arguments, config),
         Command::Reset(arguments) => admin::reset(&arguments, config),
+        Command::Replay(arguments) => replay::replay(&arguments, config),
         Command::Log(command) => log::log(&command, config),
         Command::Db(command) => log::db(&command, config),
         Command::Key(KeyCommand::New { file }) => create_key_file(&file).map_err(|error| {

@@ -200,6 +200,14 @@ impl Processor {
         }
     }
 
+    /// Where it executes next.
+    pub fn program_counter(&self) -> u64 {
+        match self {
+            Processor::CortexM0(cpu) => u64::from(cpu.register(Register::Pc) & !1),
+            Processor::CortexA53(cpu) => cpu.program_counter(),
+        }
+    }
+
     /// All registers by their architectural names, in a fixed order.
     pub fn registers(&self) -> Vec<(&'static str, u128)> {
         match self {

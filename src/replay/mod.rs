@@ -4,7 +4,7 @@
 //! rebuild begins; [`Rebuilt`] is the guest at an index, a pure function of the start and of the entries it was given.
 //! [`Moment`] is what people ask for: an index or an agreed time. What can be done with a rebuilt guest:
 //!
-//! - [`show`]: registers, memory, disks;
+//! - [`show`]: registers, memory, disks; [`translate`]: a guest's virtual addresses;
 //! - [`history`]: what happened on the way there: the console, a capture of all frames;
 //! - [`gdb`]: a debugger, on this copy of the guest only;
 //! - [`fork`]: a new machine that goes on from here, with its own name, log and network.

@@ -102,7 +102,7 @@ impl Layout {
 }
 
 fn cortex_m0(names: impl Iterator<Item = &'static str>) -> Layout {
-    let (mut core, mut system) = (Vec::new(), Vec::new());
+    let (mut core, mut stacks, mut system) = (Vec::new(), Vec::new(), Vec::new());
     for name in names {
         let known = |kind| Known {
             name,
@@ -113,21 +113,17 @@ fn cortex_m0(names: impl Iterator<Item = &'static str>) -> Layout {
         match name {
             "SP" => core.push(known("data_ptr")),
             "PC" => core.push(known("code_ptr")),
-            "MSP" | "PSP" => system.push(known("data_ptr")),
+            "MSP" | "PSP" => stacks.push(known("data_ptr")),
             "PRIMASK" | "CONTROL" => system.push(known("uint32")),
             _ => core.push(known("uint32")),
         }
     }
+    let feature = |name, registers| Feature { name, registers };
     Layout {
         features: vec![
-            Feature {
-                name: "org.gnu.gdb.arm.m-profile",
-                registers: core,
-            },
-            Feature {
-                name: "org.quorate.system",
-                registers: system,
-            },
+            feature("org.gnu.gdb.arm.m-profile", core),
+            feature("org.gnu.gdb.arm.m-system", stacks),
+            feature("org.quorate.system", system),
         ],
         architecture: "arm",
     }

@@ -522,6 +522,15 @@ impl Guest {
         postcard::to_stdvec(&description).expect("plain data: postcard cannot refuse it")
     }
 
+    /// What differs from `other` besides machine and log: of what is for people.
+    pub(crate) fn others_unlike(&self, other: &Guest) -> Vec<&'static str> {
+        let (mine, theirs) = (self.rest(), other.rest());
+        let translation = (mine.network, mine.gateway) != (theirs.network, theirs.gateway);
+        let outputs = mine.outputs != theirs.outputs;
+        let differ = [("translation", translation), ("outputs", outputs)].into_iter();
+        differ.filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
+    }
+
     /// A mark of this moment, right after [`Guest::current_digest`].
     pub fn mark(&mut self) -> Mark {
         self.machine.mark()

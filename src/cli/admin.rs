@@ -6,7 +6,7 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 use comfy_table::Table;
 
 use super::{Exit, Failure, print};
@@ -34,11 +34,20 @@ pub(super) struct StatusArgs {
 /// Arguments of `digest`.
 #[derive(Debug, Args)]
 pub(super) struct DigestArgs {
+    #[command(subcommand)]
+    pub(super) command: Option<DigestCommand>,
     #[command(flatten)]
     socket: SocketArgs,
     /// After this entry [default: the last one applied]
     #[arg(long, value_name = "INDEX")]
     at: Option<u64>,
+}
+
+/// More about digests.
+#[derive(Debug, Subcommand)]
+pub(super) enum DigestCommand {
+    /// Show what was wrong with a node that was evicted
+    Diff(super::diff::DiffArgs),
 }
 
 /// Arguments of `capture`.
@@ -174,6 +183,9 @@ fn show_readiness(readiness: NodeReadiness) -> &'static str {
 }
 
 pub(super) fn digest(arguments: &DigestArgs, config: impl FnOnce() -> Result<Config, Failure>) -> Result<(), Failure> {
+    if let Some(DigestCommand::Diff(arguments)) = &arguments.command {
+        return super::diff::diff(arguments, config);
+    }
     let digest = arguments.socket.connect(config)?.digest(arguments.at)?;
     print(format!("{} {}\n", digest.index, digest.digest).as_bytes())
 }

@@ -9,6 +9,7 @@ mod boot;
 mod check_config;
 mod console;
 pub mod demo;
+mod diff;
 mod exit;
 mod log;
 mod logging;

@@ -58,7 +58,7 @@ impl Moment {
         match self {
             Moment::End => Ok(last),
             Moment::Entry(wanted) if wanted > last => Err(ReplayError::Beyond { wanted, last }),
-            Moment::Entry(wanted) => match source.first()? {
+            Moment::Entry(wanted) => match source.earliest()? {
                 first if first.index > wanted => Err(before(format!("entry {}", wanted.0), &first)),
                 _ => Ok(wanted),
             },
@@ -75,7 +75,7 @@ impl Moment {
 /// The last of the entries up to `last` that ended at or before `time`. Agreed time never goes backwards, so a handful of
 /// entries are looked at.
 fn at(source: &Source, time: AgreedTime, last: Index) -> Result<Index, ReplayError> {
-    let first = source.first()?;
+    let first = source.earliest()?;
     if time < first.grant.until {
         return Err(before(rfc3339(time), &first));
     }

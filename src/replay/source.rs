@@ -8,8 +8,9 @@ use tokio::runtime::Runtime;
 
 use super::ReplayError;
 use crate::checkpoint::{Loaded, Store, load};
-use crate::guest::NetworkConfig;
-use crate::log::{self, AnyLog, Chain, Entry, Index, Log, LogError, Missing, Row};
+use crate::guest::{Guest, NetworkConfig};
+use crate::log::{self, AnyLog, Chain, Entry, Index, Log, LogError, Missing, NodeId, Row};
+use crate::roll::{Roll, Turn};
 
 /// Rows read at once: what one call brings is applied in about the time the next one takes.
 const PAGE: u32 = 256;
@@ -105,6 +106,48 @@ impl Source {
     pub fn load(&self, definition: &Definition, network: &NetworkConfig, index: Index) -> Result<Loaded, ReplayError> {
         let loaded = load::at(&self.log, definition, network, index);
         Ok(self.runtime.block_on(loaded)?)
+    }
+
+    /// The guest at the checkpoint at `index`, of a machine that has no log.
+    ///
+    /// # Errors
+    /// Like [`Source::load`].
+    pub fn load_alone(
+        &self,
+        definition: &Definition,
+        network: &NetworkConfig,
+        index: Index,
+    ) -> Result<Guest, ReplayError> {
+        let guest = load::guest(&self.log, definition, network, index);
+        Ok(self.runtime.block_on(guest)?)
+    }
+
+    /// For its vote on which entry `node` was evicted last, in the part of the log that is retained.
+    ///
+    /// # Errors
+    /// The database is away, or an entry is damaged.
+    pub fn eviction(&mut self, node: NodeId) -> Result<Option<Index>, ReplayError> {
+        let mut last = self.earliest()?;
+        let mut roll = match last.index {
+            Index(0) => Roll::default(),
+            index => self.runtime.block_on(load::roll(&self.log, index))?,
+        };
+        let mut evicted = roll.evicted().get(&node).copied();
+        while let Some(entry) = self.after(&last)? {
+            let turns = roll.take_in(&entry).map_err(|input| ReplayError::Damaged {
+                index: entry.index,
+                what: format!("input {input} out of order"),
+            })?;
+            for turn in turns {
+                if let Turn::Evicted(who, index) = turn
+                    && who == node
+                {
+                    evicted = Some(index);
+                }
+            }
+            last = entry;
+        }
+        Ok(evicted)
     }
 
     /// The entry at `index`, by itself: that it fits its predecessor is not checked.

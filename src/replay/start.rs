@@ -32,18 +32,15 @@ impl Start {
     /// The database is away, or nothing so early is retained.
     pub fn choose(source: &Source, index: Index, wanted: Wanted) -> Result<Start, ReplayError> {
         let checkpoints = source.checkpoints()?;
-        let (oldest, last) = (checkpoints.first().copied(), source.last()?);
-        let whole = last == Index(0) || source.holds(Index(1))?;
         let nearest = checkpoints.into_iter().rev().find(|checkpoint| *checkpoint <= index);
-        match (wanted, nearest, oldest) {
-            (Wanted::State, Some(nearest), _) => Ok(Start::Checkpoint(nearest)),
-            _ if whole => Ok(Start::Genesis),
-            (Wanted::History, Some(_), Some(oldest)) => Ok(Start::Checkpoint(oldest)),
-            (_, _, Some(oldest)) => Err(moment::before(format!("entry {}", index.0), &source.entry(oldest)?)),
-            (_, _, None) => Err(moment::before(
-                format!("entry {}", index.0),
-                &source.first_after_genesis()?,
-            )),
+        if let (Wanted::State, Some(nearest)) = (wanted, nearest) {
+            return Ok(Start::Checkpoint(nearest));
+        }
+        let earliest = source.earliest()?;
+        match earliest.index {
+            Index(0) => Ok(Start::Genesis),
+            oldest if oldest <= index => Ok(Start::Checkpoint(oldest)),
+            _ => Err(moment::before(format!("entry {}", index.0), &earliest)),
         }
     }
 

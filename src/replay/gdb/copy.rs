@@ -253,7 +253,7 @@ impl<'a> Copy<'a> {
 
     /// The first moment it could go back to.
     pub(super) fn beginning(&self) -> Result<Index, ReplayError> {
-        Ok(self.source.first()?.index)
+        Ok(self.source.earliest()?.index)
     }
 
     /// Whether it stands at a breakpoint, or in front of a piece with one inside.

@@ -2,6 +2,10 @@
 //!
 //! `quorate digest diff` compares it with what the log says the state should have been. Nothing goes on from it.
 
+mod diff;
+
+pub use diff::{Difference, Different, Register};
+
 use std::time::Duration;
 
 use crate::checkpoint::Capture;

@@ -6,6 +6,8 @@ use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::time::{Duration, Instant};
 
+use quorate::demo::client::Transcript;
+
 use crate::checkpoints::{OFTEN, directory_client, ended_well, goes_on, wait_for_checkpoints};
 use crate::lab::{Lab, PATIENCE, Setup, StoreKind};
 
@@ -112,6 +114,13 @@ fn flipped_memory_is_found(choose: impl Fn(&Lab) -> usize) {
         lab.log(victim)
     );
     lab.cluster.kill(victim);
+    // What was wrong with it is known.
+    let diff = lab.prints(lab.sequencer(), &["digest", "diff", &name]);
+    eprintln!("{diff}");
+    assert!(
+        diff.contains("memory at 0x") && diff.contains("evicted for its vote"),
+        "{diff}"
+    );
     ended_well(&lab, client);
 }
 
@@ -123,4 +132,25 @@ fn a_follower_with_wrong_memory_is_put_out() {
 #[test]
 fn a_sequencer_with_wrong_memory_is_put_out() {
     flipped_memory_is_found(Lab::sequencer);
+}
+
+/// Outputs wait for a majority: a conversation is slower, and goes on when a node dies.
+#[test]
+fn outputs_that_wait_for_votes_come() {
+    let setup = Setup {
+        cluster_extra: "release = \"vote\"\n",
+        ..Setup::on(StoreKind::Postgres)
+    };
+    let Some(mut lab) = Lab::start(&setup) else { return };
+    let conversation = lab.converse();
+    std::thread::sleep(Duration::from_secs(3));
+    lab.cluster.kill(lab.follower(None));
+    std::thread::sleep(Duration::from_secs(3));
+    let transcript: Transcript = conversation.finish();
+    assert_eq!(transcript.broken, None, "{}", lab.cluster.describe());
+    assert_eq!(transcript.bytes_lost(), 0);
+    let messages = transcript.echoes.len();
+    eprintln!("{messages} messages, longest gap {:.0?}", transcript.longest_gap(None));
+    assert!(messages > 100, "{messages} messages in 6 s\n{}", lab.cluster.describe());
+    lab.assert_digests_equal();
 }

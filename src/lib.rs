@@ -16,3 +16,4 @@ pub mod node;
 pub mod peers;
 pub mod replica;
 pub mod solo;
+pub mod strict;

@@ -6,6 +6,7 @@
 //! Invariants: `applied` and `chain` are those of the last entry applied; `gateway` frames enter with the next entry.
 
 use machine::state::parts::{Assembly, Block, Mark, Space};
+use machine::strict::{Accesses, Hal, HalError};
 use machine::{Definition, Machine, State};
 use nat::{Nat, l2};
 use serde::{Deserialize, Serialize};
@@ -191,6 +192,33 @@ impl Guest {
             applied: genesis.index,
             chain: genesis.chain.0,
         })
+    }
+
+    /// A guest in strict mode that goes on from where another one was when it was saved, with its machine's registers and
+    /// memory in `hal`; see [`Machine::strict`].
+    ///
+    /// # Errors
+    /// The board has no strict mode, or `saved` is from another guest.
+    pub fn strict(
+        definition: &Definition,
+        network: &NetworkConfig,
+        saved: &Saved,
+        hal: Box<dyn Hal>,
+    ) -> Result<Guest, GuestError> {
+        let machine = Machine::strict_from(definition, &State(saved.machine.clone()), hal)?;
+        Guest::with(machine, network, (saved.applied, saved.chain), saved.rest.clone())
+    }
+
+    /// In strict mode: how often registers and memory were accessed.
+    #[must_use]
+    pub fn accesses(&self) -> Option<Accesses> {
+        self.machine.accesses()
+    }
+
+    /// In strict mode: why registers and memory cannot be reached any more. Then this guest is of no further use.
+    #[must_use]
+    pub fn hal_failure(&self) -> Option<HalError> {
+        self.machine.hal_failure()
     }
 
     /// Whether [`Guest::new`] would make one, as far as that can be told at a fraction of its time and memory.
@@ -470,7 +498,7 @@ impl Guest {
     /// # Errors
     /// It was not.
     pub fn restore(definition: &Definition, network: &NetworkConfig, saved: &Saved) -> Result<Guest, GuestError> {
-        let machine = Machine::restore(definition, &machine::State(saved.machine.clone()))?;
+        let machine = Machine::restore(definition, &State(saved.machine.clone()))?;
         Guest::with(machine, network, (saved.applied, saved.chain), saved.rest.clone())
     }
 

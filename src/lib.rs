@@ -21,3 +21,4 @@ pub mod replay;
 pub mod replica;
 pub mod roll;
 pub mod solo;
+pub mod strict;

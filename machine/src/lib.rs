@@ -7,7 +7,7 @@
 //! The parts, from the outside in: [`Machine`] runs entries and [`state`] saves them; `system` connects the CPU with
 //! [`bus`] and [`devices`]; `core` is what surrounds the CPU, [`cortexm`] or [`arm64`]; [`cpu`] executes instructions and
 //! holds all FFI; [`disk`] is what disks hold, `ram` memory, `time` the arithmetic of agreed time, [`board`] the tables,
-//! [`boot`] the way into memory.
+//! [`boot`] the way into memory. [`strict`] is another CPU, which has no state of its own: the reference.
 
 pub mod arm64;
 pub mod board;
@@ -25,6 +25,7 @@ mod machine;
 mod pieces;
 mod ram;
 pub mod state;
+pub mod strict;
 mod system;
 mod time;
 

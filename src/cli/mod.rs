@@ -15,6 +15,7 @@ mod log;
 mod logging;
 mod replay;
 mod run;
+mod strict;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -70,6 +71,8 @@ enum Command {
     Key(KeyCommand),
     /// Boot the guest once, by itself, and save it for clusters that go on from there
     Boot(boot::BootArgs),
+    /// Run the guest in strict mode, slowly, and compare it with the fast one after each entry
+    Strict(strict::StrictArgs),
     /// Check the settings and print them with all defaults
     CheckConfig,
     /// Print completions for a shell
@@ -142,6 +145,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
             )
         }),
         Command::Boot(arguments) => boot::boot(&arguments),
+        Command::Strict(arguments) => strict::strict(&arguments, config),
         Command::CheckConfig => check_config::check_config(&config()?),
         Command::Completions { shell } => {
             let mut script = Vec::new();

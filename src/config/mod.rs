@@ -23,7 +23,7 @@ use std::path::Path;
 pub use cluster::{Checkpoints, Cluster, ClusterNode, Mode, Network, Timing};
 pub use digest::ClusterDigest;
 pub use error::ConfigError;
-pub use guest::{Boot, Disk, Guest};
+pub use guest::{Boot, Disk, Execution, Guest};
 pub use key::{create_key_file, read_key_file};
 pub use node::{Config, Limits, LogFormat, LogSettings, Tap};
 pub use values::{Blake3, Bounded, Egress, Mac, Release, Store};

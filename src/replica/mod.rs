@@ -338,10 +338,6 @@ impl Replica {
         {
             self.wake(at);
         }
-        if let (Some(index), true) = (evicted, confirmed) {
-            actions.push(Action::Evicted(index));
-            self.halted = true;
-        }
         self.own_readiness = readiness;
         // What the guest sends would leave elsewhere, and what this node takes in reaches no sequencer.
         let listed = self.follower.ready().contains(&self.settings.me);
@@ -353,6 +349,11 @@ impl Replica {
         if announced != self.readiness {
             self.readiness = announced;
             actions.push(Action::Readiness(announced));
+        }
+        // Last: it must be silent before anything else.
+        if let (Some(index), true) = (evicted, confirmed) {
+            actions.push(Action::Evicted(index));
+            self.halted = true;
         }
     }
 

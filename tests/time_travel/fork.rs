@@ -28,8 +28,8 @@ fn state(guest: &Guest) -> (Vec<(&'static str, u128)>, Vec<Vec<u8>>) {
 fn next(after: &Entry, typed: &[u8]) -> Entry {
     let id = InputId {
         origin: NodeId(0),
-        incarnation: 1,
-        sequence: after.index.0 + 1,
+        incarnation: after.index.0 + 100,
+        sequence: 1,
     };
     let bytes = typed.to_vec();
     let input = Input {

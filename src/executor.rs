@@ -90,6 +90,8 @@ pub struct Report {
     pub view: Option<nat::View>,
     /// The digest of the state after this entry, if it is voted on.
     pub vote: Option<StateDigest>,
+    /// How long the guest stood still for a capture, ns, if the entry asked for one.
+    pub capture_ns: Option<u64>,
     /// The state, if this node is to store it.
     pub capture: Option<Box<Capture>>,
     /// More than half agree with this checkpoint, which this node stored.
@@ -255,13 +257,15 @@ impl Work {
             .held
             .as_ref()
             .is_some_and(|held| held.newest() == Some(entry.index));
+        let stands = Instant::now();
         let vote = (outcome.vote || waits).then(|| self.guest.current_digest());
-        let (mut capture, mut agreed) = (None, None);
+        let (mut capture, mut capture_ns, mut agreed) = (None, None, None);
         for turn in &outcome.turns {
             match turn {
                 Turn::Capture(uploader) => {
                     let digest = vote.expect("a capture is voted on");
                     capture = self.capture(digest, *uploader == self.me);
+                    capture_ns = Some(u64::try_from(stands.elapsed().as_nanos()).unwrap_or(u64::MAX));
                 }
                 Turn::Stored(index) => {
                     self.forget_before(*index);
@@ -287,6 +291,7 @@ impl Work {
             dropped: outcome.dropped,
             view,
             vote,
+            capture_ns,
             capture,
             agreed,
         }

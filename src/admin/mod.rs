@@ -20,7 +20,9 @@ use std::path::PathBuf;
 
 pub use client::{Client, Input, Stream};
 pub use feed::{Feed, Listener, Received};
-pub use protocol::{DigestAt, EdgeStatus, NodeReadiness, NodeRole, PeerStatus, Reply, Request, Status};
+pub use protocol::{
+    CheckpointStatus, DigestAt, EdgeStatus, NodeReadiness, NodeRole, PeerStatus, Reply, Request, Status,
+};
 pub use server::AdminServer;
 
 use crate::log::Index;

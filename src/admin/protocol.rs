@@ -102,6 +102,21 @@ impl From<Readiness> for NodeReadiness {
     }
 }
 
+/// A node's part in the last checkpoints.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CheckpointStatus {
+    /// How long the guest stood still for one, median of the last ones, in microseconds.
+    pub pause_p50_us: u64,
+    /// The longest of them.
+    pub pause_max_us: u64,
+    /// The last one this node stored: after which entry; 0: none.
+    pub stored: u64,
+    /// How many blocks that brought.
+    pub stored_blocks: u64,
+    /// How long storing it took, in milliseconds.
+    pub stored_ms: u64,
+}
+
 /// How a node is.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
@@ -140,6 +155,9 @@ pub struct Status {
     pub append_p50_us: u64,
     /// Time of an append, 99th percentile.
     pub append_p99_us: u64,
+    /// Checkpoints as this node sees them.
+    #[serde(default)]
+    pub checkpoints: CheckpointStatus,
     /// Statements sent to the store since the start.
     pub statements: u64,
     /// Inputs committed since the start, of all nodes.

@@ -39,6 +39,7 @@ fn status() -> Status {
         pending_inputs: 0,
         append_p50_us: 700,
         append_p99_us: 900,
+        checkpoints: CheckpointStatus::default(),
         statements: 10,
         inputs: 3,
         executed: 1_000_000,

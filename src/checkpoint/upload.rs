@@ -36,6 +36,10 @@ pub enum Uploaded {
         index: Index,
         /// Its digest.
         digest: [u8; 32],
+        /// Blocks it brought.
+        blocks: u64,
+        /// How long that took, in milliseconds.
+        ms: u64,
     },
     /// It is not: another one is being stored, or what it builds on is not there.
     GivenUp(Index),
@@ -141,8 +145,12 @@ async fn store_logged(store: &AnyLog, me: NodeId, capture: &Capture) -> Uploaded
     match store_capture(store, me, capture).await {
         Ok(true) => {
             debug!(entry = index.0, blocks, bytes, ms = ms(), "checkpoint stored");
-            let digest = capture.digest;
-            Uploaded::Whole { index, digest }
+            Uploaded::Whole {
+                index,
+                digest: capture.digest,
+                blocks: blocks as u64,
+                ms: u64::try_from(ms()).unwrap_or(u64::MAX),
+            }
         }
         Ok(false) => {
             info!(entry = index.0, "checkpoint given up: another one is stored");

@@ -10,8 +10,11 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::warn;
 
 use super::crash::CrashWatch;
+use super::statistics::Statistics;
 use super::{Node, Stop};
-use crate::admin::{AdminBackend, AdminError, AdminServer, DigestAt, EdgeStatus, Feed, PeerStatus, Refusal, Status};
+use crate::admin::{
+    AdminBackend, AdminError, AdminServer, CheckpointStatus, DigestAt, EdgeStatus, Feed, PeerStatus, Refusal, Status,
+};
 use crate::capture::Capture;
 use crate::config::Config;
 use crate::executor::{Command, DigestError};
@@ -203,6 +206,7 @@ fn status<L: Log>(node: &Node<L>) -> Status {
         pending_inputs: node.replica.pending() as u64,
         append_p50_us: statistics.append_ns.percentile_us(50).unwrap_or_default(),
         append_p99_us: statistics.append_ns.percentile_us(99).unwrap_or_default(),
+        checkpoints: checkpoints(statistics),
         statements: statistics.statements,
         inputs: statistics.inputs,
         executed: statistics.executed,
@@ -212,6 +216,17 @@ fn status<L: Log>(node: &Node<L>) -> Status {
         digest: None,
         store: config.cluster.store.to_string(),
         store_available: statistics.last_log_error.is_none(),
+    }
+}
+
+fn checkpoints(statistics: &Statistics) -> CheckpointStatus {
+    let (stored, stored_blocks, stored_ms) = statistics.stored.unwrap_or_default();
+    CheckpointStatus {
+        pause_p50_us: statistics.capture_ns.percentile_us(50).unwrap_or_default(),
+        pause_max_us: statistics.capture_ns.percentile_us(100).unwrap_or_default(),
+        stored: stored.0,
+        stored_blocks,
+        stored_ms,
     }
 }
 

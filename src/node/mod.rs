@@ -232,7 +232,15 @@ impl<L: Log + Store> Node<L> {
     /// A checkpoint is in the database, or will not be.
     fn uploaded(&mut self, uploaded: Uploaded) -> Result<(), Stop> {
         match uploaded {
-            Uploaded::Whole { index, digest } => self.handle(Event::Local(Payload::Stored { index, digest })),
+            Uploaded::Whole {
+                index,
+                digest,
+                blocks,
+                ms,
+            } => {
+                self.statistics.stored(index, blocks, ms);
+                self.handle(Event::Local(Payload::Stored { index, digest }))
+            }
             Uploaded::GivenUp(_) => Ok(()), // said already; the sequencer asks for another one
         }
     }

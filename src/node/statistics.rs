@@ -63,6 +63,10 @@ pub(super) struct Statistics {
     pub ran_ns: u64,
     /// Packets dropped by translation.
     pub dropped: u64,
+    /// How long the guest stood still for captures, in nanoseconds.
+    pub capture_ns: Samples,
+    /// The last checkpoint this node stored: at which entry, how many blocks, in how many milliseconds.
+    pub stored: Option<(Index, u64, u64)>,
     /// What the guest did last.
     pub activity: Option<crate::replica::Activity>,
 }
@@ -91,6 +95,11 @@ impl Statistics {
         self.executed += report.applied.executed;
         self.ran_ns += report.applied.ran_ns;
         self.dropped += u64::from(report.dropped);
+        report.capture_ns.into_iter().for_each(|ns| self.capture_ns.record(ns));
+    }
+
+    pub(super) fn stored(&mut self, index: Index, blocks: u64, ms: u64) {
+        self.stored = Some((index, blocks, ms));
     }
 }
 

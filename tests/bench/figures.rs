@@ -3,11 +3,13 @@
 //! others used while a group ran.
 //!
 //! `QUORATE_BENCH=name,...` runs only some groups: naive, strict, clock, echo, frames, gaps, idle, processor, services,
-//! throughput, idle_linux. Keys of groups that did not run are left out of the file.
+//! throughput, idle_linux, checkpoints. Keys of groups that did not run are left out of the file.
 #![allow(clippy::unwrap_used)] // in the helpers it shares with the tests
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../end_to_end/flip.rs"]
+mod flip;
 #[path = "../end_to_end/lab.rs"]
 #[allow(dead_code)] // some of it only the tests need
 mod lab;
@@ -17,6 +19,7 @@ mod relay;
 #[allow(dead_code)] // some of it only the tests need
 mod terminal;
 
+mod checkpoints;
 mod clock;
 mod echo;
 mod frames;
@@ -117,7 +120,7 @@ fn main() {
             .is_none_or(|list| list.split(',').any(|name| name == group))
     };
     let mut figures = Figures::default();
-    let groups: [(&str, Group); 11] = [
+    let groups: [(&str, Group); 12] = [
         ("naive", naive::measure),
         ("strict", strict::measure),
         ("clock", clock::measure),
@@ -129,6 +132,7 @@ fn main() {
         ("services", services::measure),
         ("throughput", throughput::measure),
         ("idle_linux", idle::measure_linux),
+        ("checkpoints", checkpoints::measure),
     ];
     for (name, measure) in groups {
         if runs(name) {

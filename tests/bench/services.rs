@@ -36,9 +36,9 @@ const DHCP: [&str; 7] = [
 ];
 
 /// Answered requests a second, and the median and 99th percentile of their times.
-struct Served {
+pub struct Served {
     per_s: f64,
-    p50_ms: f64,
+    pub p50_ms: f64,
     p99_ms: f64,
 }
 
@@ -92,14 +92,14 @@ pub fn measure(figures: &mut Figures) {
     );
 }
 
-fn search(host: Ipv4Addr) -> Client {
+pub fn search(host: Ipv4Addr) -> Client {
     let (host, debian) = (host.to_string(), debian());
     let arguments = [host.as_str(), "389", &debian.directory().suffix];
     Client::start(&python(), SEARCH, &arguments).expect("the client starts")
 }
 
 /// Lets `client` work, and counts.
-fn serve(client: Client) -> Served {
+pub fn serve(client: Client) -> Served {
     std::thread::sleep(SETTLE);
     let start = Instant::now();
     std::thread::sleep(TIME);

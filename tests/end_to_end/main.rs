@@ -12,6 +12,7 @@ mod debian;
 mod demo;
 mod evict;
 mod faults;
+mod flip;
 mod hostile;
 #[allow(dead_code)] // some of it only the benchmarks need
 mod lab;

@@ -96,11 +96,7 @@ fn a_damaged_log_is_told_and_nothing_is_left_behind() {
     sql(&site, "DELETE FROM log WHERE pos = 20");
     site.fails(&[], 65, &["entry 20 is damaged: it is missing"]);
     sql(&site, "DELETE FROM log WHERE pos < 20");
-    site.fails(
-        &["--to", "5"],
-        65,
-        &["entry 1 is damaged: it is missing"],
-    );
+    site.fails(&["--to", "5"], 65, &["entry 1 is damaged: it is missing"]);
     sql(&site, "DELETE FROM log");
     site.fails(&[], 78, &["empty"]);
 }

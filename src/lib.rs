@@ -11,6 +11,7 @@ pub mod edge;
 pub mod egress;
 pub mod executor;
 pub mod guest;
+pub mod health;
 pub mod images;
 pub mod log;
 pub mod node;

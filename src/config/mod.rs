@@ -20,7 +20,7 @@ mod test;
 
 use std::path::Path;
 
-pub use cluster::{Cluster, ClusterNode, Mode, Network, Timing};
+pub use cluster::{Cluster, ClusterNode, Detect, Mode, Network, Timing};
 pub use digest::ClusterDigest;
 pub use error::ConfigError;
 pub use guest::{Boot, Disk, Guest};

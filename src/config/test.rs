@@ -96,6 +96,7 @@ fn a_complete_node_with_the_cluster_inside() {
         (2, NodeId(1), 3, 4)
     );
     toml::to_string(&config).expect("it can be printed");
+    assert_eq!(settings.detect, crate::replica::Detect::default());
 }
 
 #[test]
@@ -244,6 +245,13 @@ fn mistakes_in_the_cluster_are_named_with_line_column_and_key() {
             19,
             13,
             "network.flows_max: 1 is not between",
+        ),
+        (
+            "[network]\n",
+            "[detect]\nheartbeat_max_ms = 2000\n[network]\n",
+            18,
+            1,
+            "detect.heartbeat_max_ms: 2000 ms are too short for a heartbeat every 1000 ms",
         ),
         (
             "board = ",

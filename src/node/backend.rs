@@ -13,6 +13,7 @@ use super::crash::CrashWatch;
 use super::{Node, Stop};
 use crate::admin::{AdminBackend, AdminError, AdminServer, DigestAt, EdgeStatus, Feed, PeerStatus, Refusal, Status};
 use crate::capture::Capture;
+use crate::clock;
 use crate::config::Config;
 use crate::executor::{Command, DigestError};
 use crate::guest::StateDigest;
@@ -255,12 +256,12 @@ fn edge<L: Log>(node: &Node<L>) -> EdgeStatus {
 fn peers<L: Log>(node: &Node<L>) -> Vec<PeerStatus> {
     let name = |id| node.admin.config.cluster.node(id).name.clone();
     node.replica
-        .peers()
-        .map(|(id, link_up, said)| PeerStatus {
-            node: name(id),
-            link_up,
-            readiness: said.map(|said| said.readiness.into()),
-            applied: said.map(|said| said.applied.0),
+        .peers(clock::mono_ns())
+        .map(|view| PeerStatus {
+            node: name(view.node),
+            link_up: view.linked,
+            readiness: view.status.map(|said| said.readiness.into()),
+            applied: view.status.map(|said| said.applied.0),
         })
         .collect()
 }

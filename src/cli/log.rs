@@ -7,7 +7,7 @@ use indicatif::ProgressBar;
 
 use super::admin::seconds;
 use super::{Exit, Failure, print, runtime};
-use crate::config::Config;
+use crate::config::{Cluster, Config};
 use crate::log::{self, AgreedTime, AnyLog, CheckReport, Entry, Index, Log, LogError, Missing, Row, describe};
 
 /// Rows read at once.
@@ -87,19 +87,37 @@ pub(super) enum DbCommand {
 }
 
 /// A log to be opened.
-struct Target {
+pub(super) struct Target {
     url: String,
-    machine: String,
+    pub(super) machine: String,
     patience: Duration,
 }
 
 impl StoreArgs {
+    /// Whether a database was named.
+    pub(super) fn is_named(&self) -> bool {
+        self.store.is_some()
+    }
+
     fn target(&self, config: impl FnOnce() -> Result<Config, Failure>) -> Result<Target, Failure> {
-        let (url, machine) = match (&self.store, &self.machine) {
-            (Some(url), Some(machine)) => (url.clone(), machine.clone()),
+        let cluster = match self.is_named() {
+            true => None,
+            false => Some(config()?.cluster),
+        };
+        self.target_of(cluster.as_ref())
+    }
+
+    /// The log named, or else the cluster's.
+    pub(super) fn target_of(&self, cluster: Option<&Cluster>) -> Result<Target, Failure> {
+        let (url, machine) = match (&self.store, &self.machine, cluster) {
+            (Some(url), Some(machine), _) => (url.clone(), machine.clone()),
+            (_, _, Some(cluster)) => (cluster.store.url(), cluster.machine.clone()),
             _ => {
-                let cluster = config()?.cluster;
-                (cluster.store.url(), cluster.machine)
+                return Err(Failure::new(
+                    Exit::Usage,
+                    "no database is named",
+                    "use --store and --machine",
+                ));
             }
         };
         Ok(Target {
@@ -111,7 +129,7 @@ impl StoreArgs {
 }
 
 impl Target {
-    async fn open(&self) -> Result<AnyLog, LogError> {
+    pub(super) async fn open(&self) -> Result<AnyLog, LogError> {
         log::open(&self.url, &self.machine, self.patience, Missing::Refuse).await
     }
 }

@@ -4,14 +4,17 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 use tracing::warn;
 
 use super::crash::CrashWatch;
-use super::{Node, Stop};
-use crate::admin::{AdminBackend, AdminError, AdminServer, DigestAt, EdgeStatus, Feed, PeerStatus, Refusal, Status};
+use super::{Node, Stop, overview};
+use crate::admin::{
+    AdminBackend, AdminError, AdminServer, DigestAt, EdgeStatus, Feed, PeerStatus, Readmitted, Refusal, Status,
+};
 use crate::capture::Capture;
 use crate::clock;
 use crate::config::Config;
@@ -23,6 +26,9 @@ use crate::replica::{Activity, Event, Role};
 /// Calls that wait for the main loop: it answers within one round, so more means it is stuck.
 const CALLS_MAX: usize = 64;
 
+/// How long a client waits for an entry; less than its patience for an answer.
+const COMMIT_MAX: Duration = Duration::from_secs(8);
+
 /// The serial port consoles are joined to.
 const CONSOLE_PORT: u8 = 0;
 
@@ -32,6 +38,7 @@ pub(super) enum Call {
     Digest(Option<Index>, oneshot::Sender<Result<StateDigest, DigestError>>),
     Reset,
     Typed(Vec<u8>),
+    Readmit(String, oneshot::Sender<Result<oneshot::Receiver<Readmitted>, Refusal>>),
 }
 
 impl fmt::Debug for Call {
@@ -41,6 +48,7 @@ impl fmt::Debug for Call {
             Call::Digest(at, _) => write!(to, "digest at {at:?}"),
             Call::Reset => to.write_str("reset"),
             Call::Typed(bytes) => write!(to, "{} bytes typed", bytes.len()),
+            Call::Readmit(node, _) => write!(to, "readmit {node}"),
         }
     }
 }
@@ -88,6 +96,19 @@ impl AdminBackend for Backend {
 
     async fn typed(&self, bytes: Vec<u8>) -> Result<(), Refusal> {
         self.call(Call::Typed(bytes)).await
+    }
+
+    async fn readmit(&self, node: String) -> Result<Readmitted, Refusal> {
+        let (reply, offered) = oneshot::channel();
+        self.call(Call::Readmit(node, reply)).await?;
+        let committed = offered.await.map_err(|_| stopping())??;
+        match timeout(COMMIT_MAX, committed).await {
+            Ok(readmitted) => readmitted.map_err(|_| stopping()),
+            Err(_) => Err(Refusal(format!(
+                "it was offered, and is not in the log after {} s: no sequencer takes it, or the database is away",
+                COMMIT_MAX.as_secs()
+            ))),
+        }
     }
 
     fn console(&self) -> &Feed {
@@ -172,8 +193,31 @@ pub(super) fn answer<L: Log>(node: &mut Node<L>, call: Call) -> Result<Option<Ev
                 bytes,
             })));
         }
+        Call::Readmit(name, reply) => return Ok(readmit(node, &name, reply)),
     }
     Ok(None)
+}
+
+/// Whether a node may be readmitted; then it is offered to the log.
+fn readmit<L: Log>(
+    node: &mut Node<L>,
+    name: &str,
+    reply: oneshot::Sender<Result<oneshot::Receiver<Readmitted>, Refusal>>,
+) -> Option<Event> {
+    let known = node.admin.config.cluster.node_id(name);
+    let Some(id) = known.filter(|id| node.replica.roll().is_evicted(*id)) else {
+        let why = if known.is_some() {
+            "is not evicted"
+        } else {
+            "is no node of this cluster"
+        };
+        drop(reply.send(Err(Refusal(format!("{name} {why}"))))); // the client hung up: nobody to tell
+        return None;
+    };
+    let (committed, waiting) = oneshot::channel();
+    node.health.await_readmission(id, committed);
+    drop(reply.send(Ok(waiting)));
+    Some(Event::Local(Payload::Readmit { node: id }))
 }
 
 fn status<L: Log>(node: &Node<L>) -> Status {
@@ -209,6 +253,10 @@ fn status<L: Log>(node: &Node<L>) -> Status {
         executed: statistics.executed,
         edge: edge(node),
         peers: peers(node),
+        nodes: overview::nodes(node),
+        checkpoint: overview::checkpoint(node),
+        evicted: overview::evicted(node),
+        split: node.replica.roll().split().map(|index| index.0),
         links: node.peers.counters(),
         digest: None,
         store: config.cluster.store.to_string(),

@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use super::statistics::Statistics;
-use super::{Node, Stop, backend};
+use super::{Node, Stop, backend, health};
 use crate::checkpoint::upload::{Target, Uploaded, Uploader};
 use crate::checkpoint::{LoadError, Loaded, load};
 use crate::clock;
@@ -255,6 +255,7 @@ async fn open(
         gate,
         sent,
         admin,
+        health: health::Health::new(Duration::from_millis(config.cluster.detect.heartbeat_ms.get())),
         statistics: Statistics::default(),
         uploader,
         uploads,

@@ -117,6 +117,17 @@ fn wrong_settings_are_78_with_file_line_key_and_what_to_do() {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).expect("our own file");
     check(78, &["cluster.key", "everybody", "chmod 600"]);
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("our own file");
+    write("node.toml", &format!("{NODE}[hooks]\nevicted = \"page-me\"\n"));
+    check(78, &["page-me", "No such file", "[hooks]"]);
+    fails(
+        folder.path(),
+        &["run", "--config", "node.toml"],
+        78,
+        &["page-me", "[hooks]"],
+    );
+    write("page-me", "#!/bin/sh\n");
+    check(78, &["page-me", "cannot be executed"]);
+    write("node.toml", NODE);
     fs::remove_file(folder.path().join("guest.elf")).expect("there");
     check(78, &["guest.elf", "guest.firmware"]);
 }

@@ -25,7 +25,7 @@ pub use digest::ClusterDigest;
 pub use error::ConfigError;
 pub use guest::{Boot, Disk, Guest};
 pub use key::{create_key_file, read_key_file};
-pub use node::{Config, Limits, LogFormat, LogSettings, Tap};
+pub use node::{Config, Hooks, Limits, LogFormat, LogSettings, Tap};
 pub use values::{Blake3, Bounded, Egress, Mac, Store};
 
 use error::Source;

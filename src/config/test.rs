@@ -97,6 +97,10 @@ fn a_complete_node_with_the_cluster_inside() {
     );
     toml::to_string(&config).expect("it can be printed");
     assert_eq!(settings.detect, crate::replica::Detect::default());
+    assert_eq!(config.hooks, Hooks::default());
+    let hooked = inline().replace("[tap]", "[hooks]\nevicted = \"page\"\n[tap]");
+    let hooks = node(&hooked).expect("valid").hooks;
+    assert_eq!(hooks.evicted.as_deref(), Some(Path::new("/etc/quorate/page")));
 }
 
 #[test]

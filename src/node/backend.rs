@@ -162,6 +162,11 @@ impl Admin {
         self.calls.recv().await
     }
 
+    /// This node's settings.
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// What the settings call `node`.
     pub(super) fn node_name(&self, node: NodeId) -> &str {
         &self.config.cluster.node(node).name

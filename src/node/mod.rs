@@ -15,6 +15,7 @@
 mod backend;
 mod crash;
 mod health;
+mod hook;
 mod overview;
 mod start;
 mod statistics;
@@ -42,6 +43,7 @@ use crate::log::{Index, Log, LogError, NodeId, Payload, Row};
 use crate::peers::{PeerEvent, PeersHandle};
 use crate::replica::{Action, Event, LogReply, LogRequest, Readiness, Replica};
 
+pub use hook::check_hooks;
 pub use start::{NodeError, run};
 
 /// How often the uplinks are looked at.
@@ -318,6 +320,10 @@ impl<L: Log + Store + Heartbeats> Node<L> {
             index = index.0,
             "evicted: its state differs from that of most nodes"
         );
+        let config = self.admin.config();
+        if let Some(program) = &config.hooks.evicted {
+            hook::Run::evicted(program, &config.cluster.machine, &config.node, name, index.0).start();
+        }
     }
 
     fn call(&mut self, call: backend::Call) -> Result<(), Stop> {

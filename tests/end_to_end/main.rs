@@ -11,6 +11,7 @@ mod checkpoints;
 mod debian;
 mod demo;
 mod faults;
+mod health;
 mod hostile;
 #[allow(dead_code)] // some of it only the benchmarks need
 mod lab;

@@ -4,7 +4,7 @@
 //! [`Guest`]; its effects go to the [`Egress`] at once, on this thread, and a [`Report`] goes back to the node. Digests
 //! are computed here too, between two entries, because only here is the state at rest.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::thread::JoinHandle;
@@ -14,7 +14,8 @@ use machine::state::parts::Mark;
 use tokio::sync::oneshot;
 
 use crate::checkpoint::{Capture, Record};
-use crate::egress::Egress;
+use crate::config::Release;
+use crate::egress::{Egress, Output};
 use crate::guest::{Effect, Guest, Outcome, StateDigest};
 use crate::log::{AgreedTime, Entry, Index, NodeId, Payload};
 use crate::replica::Applied;
@@ -25,6 +26,8 @@ use crate::roll::Turn;
 const QUEUE_MAX: usize = 256;
 /// By how much the executor's thread is nicer than the others (nice(2)).
 const NICE: i32 = 10;
+/// Outputs that wait for a majority at most: a second of a fast network.
+const HELD_MAX: usize = 65_536;
 /// Captures that are remembered until a later one is stored.
 const MARKS_MAX: usize = 16;
 /// Digest requests that may wait for a later index: consoles and tests ask for a few, never for many.
@@ -41,6 +44,11 @@ pub enum Command {
         entry: Arc<Entry>,
         /// When the node learned of it, in ns of the node's monotonic clock.
         received: u64,
+    },
+    /// The whole state as it is now: a node that was put out leaves it behind.
+    Evidence {
+        /// Where it goes.
+        reply: oneshot::Sender<Box<Capture>>,
     },
     /// Digest of the state at `at`, or as it is now. Answered when that index is applied.
     Digest {
@@ -108,6 +116,7 @@ impl Executor {
         me: NodeId,
         mut guest: Guest,
         egress: Egress,
+        release: Release,
         report: impl Fn(Report) + Send + 'static,
     ) -> std::io::Result<Executor> {
         let (commands, queue) = sync_channel(QUEUE_MAX);
@@ -122,6 +131,7 @@ impl Executor {
             waiting: Vec::new(),
             marks,
             record: Record::default(),
+            held: (release == Release::Vote).then(Held::default),
         };
         let thread = std::thread::Builder::new().name("executor".into()).spawn(move || {
             yield_to_others();
@@ -163,6 +173,33 @@ pub(crate) fn yield_to_others() {
     }
 }
 
+/// Outputs that wait for a majority, in order.
+#[derive(Debug, Default)]
+struct Held {
+    outputs: VecDeque<(Index, u64, Output)>,
+}
+
+impl Held {
+    /// Too many wait only while there is no majority: what is older than the newest of them is stale by then.
+    fn push(&mut self, index: Index, received: u64, output: &Output) {
+        if self.outputs.len() >= HELD_MAX {
+            self.outputs.pop_front();
+        }
+        self.outputs.push_back((index, received, output.clone()));
+    }
+
+    fn newest(&self) -> Option<Index> {
+        self.outputs.back().map(|(index, ..)| *index)
+    }
+
+    /// Takes those up to the entry at `agreed`: when the node learned of their entry, and what they are.
+    fn until(&mut self, agreed: Index) -> Vec<(u64, Output)> {
+        let count = self.outputs.partition_point(|(index, ..)| *index <= agreed);
+        let released = self.outputs.drain(..count);
+        released.map(|(_, received, output)| (received, output)).collect()
+    }
+}
+
 /// Everything the thread owns.
 struct Work {
     me: NodeId,
@@ -175,6 +212,8 @@ struct Work {
     marks: BTreeMap<Index, Mark>,
     /// Output that waits for the next checkpoint.
     record: Record,
+    /// Outputs that wait for a majority; `None`: they need none.
+    held: Option<Held>,
 }
 
 impl Work {
@@ -184,6 +223,11 @@ impl Work {
                 Command::Apply { entry, received } => {
                     report(self.apply(&entry, received));
                     self.answer_digests();
+                }
+                Command::Evidence { reply } => {
+                    let digest = self.guest.current_digest();
+                    let capture = Capture::take(&self.guest, digest, None, &mut self.record);
+                    let _ = reply.send(Box::new(capture)); // the node gave up waiting
                 }
                 Command::Digest { at, reply } => self.digest(at, reply),
             }
@@ -197,13 +241,21 @@ impl Work {
         self.egress.begin(received);
         for effect in &outcome.effects {
             match effect {
-                Effect::Emit(output) => self.egress.emit(output),
+                Effect::Emit(output) => match &mut self.held {
+                    Some(held) => held.push(entry.index, received, output),
+                    None => self.egress.emit(output),
+                },
                 Effect::Moved { flow, node } => self.egress.inherit(*flow, *node),
                 Effect::Membership { ready, sequencer } => self.egress.membership(ready, *sequencer),
             }
         }
         self.record(entry, &outcome);
-        let vote = outcome.vote.then(|| self.guest.current_digest());
+        // What waits for a majority is voted on.
+        let waits = self
+            .held
+            .as_ref()
+            .is_some_and(|held| held.newest() == Some(entry.index));
+        let vote = (outcome.vote || waits).then(|| self.guest.current_digest());
         let (mut capture, mut agreed) = (None, None);
         for turn in &outcome.turns {
             match turn {
@@ -216,6 +268,7 @@ impl Work {
                     let stored = self.guest.roll().captured().filter(|captured| captured.index == *index);
                     agreed = stored.filter(|captured| captured.uploader == self.me).map(|_| *index);
                 }
+                Turn::Agreed(index, _) => self.release(*index),
                 _ => {}
             }
         }
@@ -236,6 +289,15 @@ impl Work {
             vote,
             capture,
             agreed,
+        }
+    }
+
+    /// More than half of the nodes have the same state after the entry at `agreed`: what it and earlier ones sent may leave.
+    fn release(&mut self, agreed: Index) {
+        let Some(held) = &mut self.held else { return };
+        for (received, output) in held.until(agreed) {
+            self.egress.begin(received);
+            self.egress.emit(&output);
         }
     }
 

@@ -6,6 +6,7 @@
 //! Invariants: `applied` and `chain` are those of the last entry applied; `gateway` frames enter with the next entry.
 
 use machine::state::parts::{Assembly, Block, Mark, Space};
+use machine::strict::{Accesses, Hal, HalError};
 use machine::{Definition, Machine, State};
 use nat::{Nat, l2};
 use serde::{Deserialize, Serialize};
@@ -62,6 +63,8 @@ pub enum Effect {
 pub struct Outcome {
     /// In order.
     pub effects: Vec<Effect>,
+    /// Agreed time of each [`Effect::Emit`] among them.
+    pub emitted_at: Vec<AgreedTime>,
     /// What the guest wrote to its serial ports.
     pub serial: Vec<machine::SerialOut>,
     /// What it does now.
@@ -74,6 +77,22 @@ pub struct Outcome {
     pub turns: Vec<Turn>,
     /// The digest of the state after this entry is voted on.
     pub vote: bool,
+}
+
+/// An entry of which the network's part is done and the machine's is not.
+#[derive(Debug)]
+pub struct Begun {
+    /// What the machine has to apply.
+    pub entry: machine::Entry,
+    began: AgreedTime,
+    outcome: Outcome,
+}
+
+impl Outcome {
+    fn emit(&mut self, output: Output, at: nat::AgreedTime) {
+        self.effects.push(Effect::Emit(output));
+        self.emitted_at.push(AgreedTime(at.0));
+    }
 }
 
 /// The digest of everything replicated, at an index.
@@ -175,6 +194,33 @@ impl Guest {
         })
     }
 
+    /// A guest in strict mode that goes on from where another one was when it was saved, with its machine's registers and
+    /// memory in `hal`; see [`Machine::strict`].
+    ///
+    /// # Errors
+    /// The board has no strict mode, or `saved` is from another guest.
+    pub fn strict(
+        definition: &Definition,
+        network: &NetworkConfig,
+        saved: &Saved,
+        hal: Box<dyn Hal>,
+    ) -> Result<Guest, GuestError> {
+        let machine = Machine::strict_from(definition, &State(saved.machine.clone()), hal)?;
+        Guest::with(machine, network, (saved.applied, saved.chain), saved.rest.clone())
+    }
+
+    /// In strict mode: how often registers and memory were accessed.
+    #[must_use]
+    pub fn accesses(&self) -> Option<Accesses> {
+        self.machine.accesses()
+    }
+
+    /// In strict mode: why registers and memory cannot be reached any more. Then this guest is of no further use.
+    #[must_use]
+    pub fn hal_failure(&self) -> Option<HalError> {
+        self.machine.hal_failure()
+    }
+
     /// Whether [`Guest::new`] would make one, as far as that can be told at a fraction of its time and memory.
     ///
     /// # Errors
@@ -195,11 +241,22 @@ impl Guest {
     /// # Panics
     /// `entry` is not the next one: the replica hands them out in order and checked.
     pub fn apply(&mut self, entry: &Entry) -> Outcome {
+        let begun = self.begin(entry);
+        let outputs = self.machine.apply(&begun.entry);
+        self.finish(entry, begun, outputs)
+    }
+
+    /// The first half of [`Guest::apply`]: what reaches the machine. The machine is to apply it, whole or in pieces.
+    ///
+    /// # Panics
+    /// Like [`Guest::apply`].
+    pub fn begin(&mut self, entry: &Entry) -> Begun {
         assert_eq!(entry.index, self.applied.next(), "entries are applied in order");
         assert_eq!(entry.previous.0, self.chain, "the entry belongs to this history");
         let begin = nat::AgreedTime(self.machine.time().0);
         let mut outcome = Outcome {
             effects: Vec::new(),
+            emitted_at: Vec::new(),
             serial: Vec::new(),
             activity: Activity::Busy,
             executed: 0,
@@ -220,7 +277,14 @@ impl Guest {
             ticks: machine::Ticks(entry.grant.ticks),
             until: machine::AgreedTime(entry.grant.until.0),
         };
-        let outputs = self.machine.apply(&machine::Entry { inputs, grant });
+        let entry = machine::Entry { inputs, grant };
+        let began = AgreedTime(begin.0);
+        Begun { entry, began, outcome }
+    }
+
+    /// The other half: what becomes of the machine's `outputs`.
+    pub fn finish(&mut self, entry: &Entry, begun: Begun, outputs: machine::Outputs) -> Outcome {
+        let mut outcome = begun.outcome;
         for frame in outputs.frames {
             self.let_out(frame, &mut outcome);
         }
@@ -231,7 +295,7 @@ impl Guest {
         if captures {
             self.machine.settle();
         }
-        outcome.vote = captures || begin.0 / VOTE_EVERY_NS != self.machine.time().0 / VOTE_EVERY_NS;
+        outcome.vote = captures || begun.began.0 / VOTE_EVERY_NS != self.machine.time().0 / VOTE_EVERY_NS;
         (self.applied, self.chain) = (entry.index, entry.chain.0);
         (outcome.serial, outcome.executed) = (outputs.serial, outputs.executed.0);
         outcome.activity = activity(outputs.activity);
@@ -254,9 +318,9 @@ impl Guest {
                     outcome
                         .effects
                         .extend(done.moved.map(|flow| Effect::Moved { flow, node: origin }));
-                    outcome
-                        .effects
-                        .extend(done.world.into_iter().map(|packet| Effect::Emit(packet.into())));
+                    done.world
+                        .into_iter()
+                        .for_each(|packet| outcome.emit(packet.into(), now));
                     outcome.dropped += u32::from(done.dropped.is_some());
                     inputs.extend(done.guest.into_iter().map(frame_in));
                 }
@@ -296,23 +360,25 @@ impl Guest {
 
     /// One frame the guest sent.
     fn let_out(&mut self, frame: machine::FrameOut, outcome: &mut Outcome) {
+        let at = nat::AgreedTime(frame.at.0);
         match &mut self.network {
             Network::Nat(nat) => {
-                let done = nat.outbound(&frame.bytes, nat::AgreedTime(frame.at.0));
+                let done = nat.outbound(&frame.bytes, at);
                 self.gateway.extend(done.guest);
-                outcome
-                    .effects
-                    .extend(done.world.into_iter().map(|packet| Effect::Emit(packet.into())));
+                done.world
+                    .into_iter()
+                    .for_each(|packet| outcome.emit(packet.into(), at));
                 outcome.dropped += u32::from(done.dropped.is_some());
             }
             Network::L2(owners) => {
                 let owner = owners.owner(&frame.bytes).map(|node| NodeId(node.0));
-                outcome.effects.push(Effect::Emit(Output {
+                let output = Output {
                     bytes: frame.bytes,
                     owner,
                     flow: 0,
                     tcp: false,
-                }));
+                };
+                outcome.emit(output, at);
             }
         }
     }
@@ -381,6 +447,17 @@ impl Guest {
         }
     }
 
+    /// The machine, to look at.
+    #[must_use]
+    pub fn machine(&self) -> &Machine {
+        &self.machine
+    }
+
+    /// The machine, to run what [`Guest::begin`] gave.
+    pub fn machine_mut(&mut self) -> &mut Machine {
+        &mut self.machine
+    }
+
     /// Save the machine alone. Takes `&mut` for the same reason as [`Guest::save`].
     pub fn save_machine(&mut self) -> State {
         self.machine.save()
@@ -421,7 +498,7 @@ impl Guest {
     /// # Errors
     /// It was not.
     pub fn restore(definition: &Definition, network: &NetworkConfig, saved: &Saved) -> Result<Guest, GuestError> {
-        let machine = Machine::restore(definition, &machine::State(saved.machine.clone()))?;
+        let machine = Machine::restore(definition, &State(saved.machine.clone()))?;
         Guest::with(machine, network, (saved.applied, saved.chain), saved.rest.clone())
     }
 
@@ -446,16 +523,19 @@ impl Guest {
         })
     }
 
+    /// The roll in what [`Guest::describe`] gave.
+    ///
+    /// # Errors
+    /// It is no such thing.
+    pub fn roll_in(description: &[u8]) -> Result<Roll, GuestError> {
+        let description: Description = postcard::from_bytes(description)?;
+        Ok(description.rest.roll)
+    }
+
     /// What the log says of the cluster, after the last entry applied.
     #[must_use]
     pub fn roll(&self) -> &Roll {
         &self.roll
-    }
-
-    /// The machine.
-    #[must_use]
-    pub fn machine(&self) -> &Machine {
-        &self.machine
     }
 
     /// Everything but the machine's memory and disks, as bytes.
@@ -468,6 +548,15 @@ impl Guest {
             rest: self.rest(),
         };
         postcard::to_stdvec(&description).expect("plain data: postcard cannot refuse it")
+    }
+
+    /// What differs from `other` besides machine and log: of what is for people.
+    pub(crate) fn others_unlike(&self, other: &Guest) -> Vec<&'static str> {
+        let (mine, theirs) = (self.rest(), other.rest());
+        let translation = (mine.network, mine.gateway) != (theirs.network, theirs.gateway);
+        let outputs = mine.outputs != theirs.outputs;
+        let differ = [("translation", translation), ("outputs", outputs)].into_iter();
+        differ.filter(|(_, differs)| *differs).map(|(name, _)| name).collect()
     }
 
     /// A mark of this moment, right after [`Guest::current_digest`].

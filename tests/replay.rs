@@ -6,87 +6,24 @@
 
 #![allow(clippy::unwrap_used)] // whatever goes wrong here is a failed test
 
-#[path = "../machine/tests/support/cable.rs"]
-mod cable;
 mod common;
+#[path = "common/conversation.rs"]
+mod conversation;
 
 use std::net::Ipv4Addr;
-use std::process::Command;
 
-use cable::Cable;
+use conversation::{EXTERNAL, firmware, record};
 use machine::Definition;
 use quorate::guest::{Effect, Guest, NetworkConfig, StateDigest};
-use quorate::log::{AgreedTime, Entry, Grant, Input, InputId, NodeId, Payload, Term};
-use smoltcp::iface::{Config, Interface, SocketSet};
-use smoltcp::phy::Medium;
-use smoltcp::socket::tcp;
-use smoltcp::time::Instant;
-use smoltcp::wire::{HardwareAddress, IpAddress, IpCidr};
+use quorate::log::{AgreedTime, Entry};
 
-const EXTERNAL: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 10);
-const CLIENT: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
 const MAC: [u8; 6] = [2, 0, 0, 0, 0, 1];
-/// Guest time of an entry, and instructions it grants.
-const ENTRY_NS: u64 = 2_000_000;
-const ENTRY_TICKS: u64 = 500_000;
-/// The conversation.
-const MESSAGE: &[u8] = b"the same on every node, bit for bit";
-const MESSAGES: usize = 20;
-
-/// A log under construction: each entry follows the last.
-struct Recorder {
-    entries: Vec<Entry>,
-    sequence: u64,
-    /// Of each origin.
-    sequences: [u64; 3],
-}
-
-impl Recorder {
-    fn new() -> Recorder {
-        Recorder {
-            entries: vec![Entry::genesis([7; 32], AgreedTime(1_000_000_000))],
-            sequence: 0,
-            sequences: [0; 3],
-        }
-    }
-
-    /// The next entry, with `payloads` that arrive at nodes in turn.
-    fn next(&mut self, payloads: Vec<Payload>) -> &Entry {
-        let last = self.entries.last().unwrap();
-        let inputs = payloads.into_iter().map(|payload| {
-            self.sequence += 1;
-            let origin = NodeId(u16::try_from(self.sequence / 16 % 3).unwrap());
-            self.sequences[usize::from(origin.0)] += 1;
-            Input {
-                id: InputId {
-                    origin,
-                    incarnation: 1,
-                    sequence: self.sequences[usize::from(origin.0)],
-                },
-                payload,
-            }
-        });
-        let grant = Grant {
-            ticks: ENTRY_TICKS,
-            until: AgreedTime(last.grant.until.0 + ENTRY_NS),
-        };
-        let entry = Entry::after(last, Term(1), u128::from(last.index.0) + 1, inputs.collect(), grant);
-        self.entries.push(entry);
-        self.entries.last().unwrap()
-    }
-}
 
 fn definition() -> Option<Definition> {
-    let script = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/guests/freertos/build");
-    let output = Command::new(script).output().unwrap();
-    if !output.status.success() {
-        common::skip(&String::from_utf8_lossy(&output.stderr));
-        return None;
-    }
-    let path = String::from_utf8(output.stdout).unwrap();
+    let firmware = firmware().map_err(|reason| common::skip(&reason)).ok()?;
     Some(Definition {
         board: "mps2-an385".into(),
-        boot: machine::Boot::Firmware(std::fs::read(path.lines().last().unwrap()).unwrap()),
+        boot: machine::Boot::Firmware(std::fs::read(firmware).unwrap()),
         ram_bytes: 0,
         macs: vec![MAC],
         disks: vec![],
@@ -114,65 +51,6 @@ fn network() -> NetworkConfig {
     })
 }
 
-/// Boot, get an address by DHCP from the gateway, then echo messages over one TCP connection; type at the console; reset.
-fn record(guest: &mut Guest) -> Vec<Entry> {
-    let mut log = Recorder::new();
-    let mut cable = Cable::new(Medium::Ip);
-    let mut interface = Interface::new(Config::new(HardwareAddress::Ip), &mut cable, Instant::ZERO);
-    interface.update_ip_addrs(|addresses| addresses.push(IpCidr::new(IpAddress::Ipv4(CLIENT), 24)).unwrap());
-    interface.routes_mut().add_default_ipv4_route(CLIENT).unwrap();
-    let buffer = || tcp::SocketBuffer::new(vec![0; 4096]);
-    let mut sockets = SocketSet::new(Vec::new());
-    let handle = sockets.add(tcp::Socket::new(buffer(), buffer()));
-    let (mut echoed, mut sent, mut console) = (Vec::new(), 0, Vec::new());
-    while echoed.len() < MESSAGES * MESSAGE.len() {
-        let now = Instant::from_micros(i64::try_from(log.entries.last().unwrap().grant.until.0 / 1000).unwrap());
-        interface.poll(now, &mut cable, &mut sockets);
-        let socket = sockets.get_mut::<tcp::Socket<'_>>(handle);
-        if !socket.is_open() && log.entries.len() > 60 {
-            socket
-                .connect(interface.context(), (IpAddress::Ipv4(EXTERNAL), 7), 40_000)
-                .unwrap();
-        }
-        if socket.can_send() && echoed.len() == sent * MESSAGE.len() {
-            socket.send_slice(MESSAGE).unwrap();
-            sent += 1;
-        }
-        while socket.can_recv() {
-            let got = socket.recv(|bytes| (bytes.len(), bytes.to_vec())).unwrap();
-            echoed.extend(got);
-        }
-        let mut payloads: Vec<Payload> = cable.to_guest.drain(..).map(Payload::Frame).collect();
-        if log.entries.len() == 40 {
-            payloads.push(Payload::Serial {
-                port: 0,
-                bytes: b"uptime\r".to_vec(),
-            });
-        }
-        let outcome = guest.apply(log.next(payloads));
-        console.extend(outcome.serial.into_iter().flat_map(|out| out.bytes));
-        cable.to_peer.extend(emitted(&outcome.effects));
-        assert!(
-            log.entries.len() < 3000,
-            "no echo after {} entries: {}",
-            log.entries.len(),
-            String::from_utf8_lossy(&console)
-        );
-    }
-    assert!(echoed.chunks(MESSAGE.len()).all(|message| message == MESSAGE));
-    for payloads in [vec![Payload::Reset], Vec::new(), Vec::new(), Vec::new()] {
-        guest.apply(log.next(payloads));
-    }
-    log.entries
-}
-
-fn emitted(effects: &[Effect]) -> impl Iterator<Item = Vec<u8>> + '_ {
-    effects.iter().filter_map(|effect| match effect {
-        Effect::Emit(output) => Some(output.bytes.clone()),
-        Effect::Moved { .. } | Effect::Membership { .. } => None,
-    })
-}
-
 /// Effects and digests of entries `from..` of the log.
 fn replay(guest: &mut Guest, entries: &[Entry]) -> Vec<(Vec<Effect>, StateDigest)> {
     entries
@@ -188,7 +66,7 @@ fn one_log_has_one_history() {
     let fresh = |genesis: &Entry| Guest::new(&definition, &network, None, genesis).unwrap();
     let genesis = Entry::genesis([7; 32], AgreedTime(1_000_000_000));
     let mut recorded = fresh(&genesis);
-    let entries = record(&mut recorded);
+    let entries = record(&mut recorded, genesis.clone(), &mut |_, _| {});
     let log = &entries[1..];
     let moved = |effects: &[Effect]| effects.iter().any(|effect| matches!(effect, Effect::Moved { .. }));
 

@@ -211,9 +211,7 @@ impl Core {
     /// Enters the exception that the CPU would take now, if there is one that it does not take itself.
     pub fn take_exception(&mut self, processor: &mut Processor) -> bool {
         let Core::CortexM(core) = self else { return false };
-        let Processor::CortexM0(cpu) = processor else {
-            unreachable!("{MIXED}")
-        };
+        let cpu = processor.m_profile().expect(MIXED);
         let exception = core.nvic.takeable(cortexm::CoreSystem::primask(cpu));
         if let Some(exception) = exception {
             core.enter(cpu, exception);
@@ -224,21 +222,24 @@ impl Core {
     /// Does what the CPU stopped for.
     pub fn handle(&mut self, processor: &mut Processor, stop: Stop) {
         match (self, processor) {
-            (Core::CortexM(core), Processor::CortexM0(cpu)) => match stop {
-                Stop::Boundary => {}
-                Stop::Waiting => core.sleeping = true,
-                Stop::SupervisorCall => core.supervisor_call(cpu),
-                Stop::ExceptionReturn(value) => core.leave(cpu, value),
-                Stop::Fault | Stop::BusFault => core.fault(cpu),
-                Stop::FirmwareCall => unreachable!("an M-profile CPU has no firmware call"),
-            },
+            (Core::CortexM(core), processor) => {
+                let cpu = processor.m_profile().expect(MIXED);
+                match stop {
+                    Stop::Boundary => {}
+                    Stop::Waiting => core.sleeping = true,
+                    Stop::SupervisorCall => core.supervisor_call(cpu),
+                    Stop::ExceptionReturn(value) => core.leave(cpu, value),
+                    Stop::Fault | Stop::BusFault => core.fault(cpu),
+                    Stop::FirmwareCall => unreachable!("an M-profile CPU has no firmware call"),
+                }
+            }
             (Core::Arm64(core), Processor::CortexA53(cpu)) => match stop {
                 Stop::Boundary => {}
                 Stop::Waiting => core.sleeping = true,
                 Stop::FirmwareCall => core.firmware_call(cpu),
                 other => unreachable!("{other:?}: an A-profile CPU takes exceptions itself"),
             },
-            _ => unreachable!("{MIXED}"),
+            (Core::Arm64(_), _) => unreachable!("{MIXED}"),
         }
     }
 }

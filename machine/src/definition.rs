@@ -69,6 +69,12 @@ pub enum DefinitionError {
         /// The latest.
         max: u64,
     },
+    /// Strict mode is for a board whose CPU has a reference model.
+    #[error("there is no strict mode for the board {board}, only for boards with a Cortex-M0")]
+    Strict {
+        /// The board.
+        board: &'static str,
+    },
     /// The firmware does not fit.
     #[error(transparent)]
     Firmware(#[from] FirmwareError),

@@ -7,7 +7,7 @@
 //! The parts, from the outside in: [`Machine`] runs entries and [`state`] saves them; `system` connects the CPU with
 //! [`bus`] and [`devices`]; `core` is what surrounds the CPU, [`cortexm`] or [`arm64`]; [`cpu`] executes instructions and
 //! holds all FFI; [`disk`] is what disks hold, `ram` memory, `time` the arithmetic of agreed time, [`board`] the tables,
-//! [`boot`] the way into memory.
+//! [`boot`] the way into memory. [`strict`] is another CPU, which has no state of its own: the reference.
 
 pub mod arm64;
 pub mod board;
@@ -22,8 +22,10 @@ pub mod devices;
 pub mod disk;
 mod inspect;
 mod machine;
+mod pieces;
 mod ram;
 pub mod state;
+pub mod strict;
 mod system;
 mod time;
 
@@ -33,6 +35,7 @@ pub use definition::DefinitionError;
 #[doc(hidden)]
 pub use machine::Disturbance;
 pub use machine::{Counters, FRAME_BYTES, Machine};
+pub use pieces::Pieces;
 pub use state::StateError;
 pub use system::Trace;
 pub use time::TIME_MAX;

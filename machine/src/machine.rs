@@ -10,16 +10,17 @@
 //! 2. Between entries `now` is the end of the last one, and nothing emitted is left.
 
 use crate::arm64;
-use crate::board::Architecture;
+use crate::board::{Architecture, Board};
 use crate::boot::Loaded;
 use crate::bus::Bus;
 use crate::core::Core;
 use crate::cortexm::Lockup;
 use crate::cpu::cortex_a53::CortexA53;
 use crate::cpu::cortex_m0::CortexM0;
-use crate::cpu::{Control, Processor, Stop};
+use crate::cpu::{MemoryBlock, Processor, Stop};
 use crate::definition::{self, DefinitionError};
 use crate::devices::DeviceInput;
+use crate::strict::{Accesses, Hal, HalError, Observed};
 use crate::system::{System, Trace};
 use crate::time::Span;
 use crate::{Activity, AgreedTime, Definition, Entry, Grant, Input, Outputs, Ticks};
@@ -78,14 +79,40 @@ impl Machine {
     /// tests.
     #[doc(hidden)]
     pub fn with_code_buffer(definition: &Definition, mib: Option<u16>) -> Result<Self, DefinitionError> {
+        Self::with_processor(definition, |board, memory| {
+            let regions = board.regions();
+            Ok(match board.architecture {
+                Architecture::CortexM0 => Processor::CortexM0(CortexM0::new(memory, &regions, mib)),
+                Architecture::CortexA53 => Processor::CortexA53(CortexA53::new(memory, &regions, mib)),
+            })
+        })
+    }
+
+    /// A machine in strict mode, as it is switched on: each access of the guest to a register or to memory is one call to
+    /// `hal`, which holds nothing yet. After the same entries it has the same digest as any other machine. Ask
+    /// [`Machine::hal_failure`] whether it could be made, and after each entry.
+    ///
+    /// # Errors
+    /// Those of [`Machine::new`], and that the board has no strict mode.
+    pub fn strict(definition: &Definition, hal: Box<dyn Hal>) -> Result<Self, DefinitionError> {
+        Self::with_processor(definition, |board, memory| match board.architecture {
+            Architecture::CortexM0 => {
+                let observed = Observed::new(memory, &board.regions(), hal);
+                Ok(Processor::Strict(Box::new(observed)))
+            }
+            Architecture::CortexA53 => Err(DefinitionError::Strict { board: board.name }),
+        })
+    }
+
+    fn with_processor(
+        definition: &Definition,
+        make: impl FnOnce(&Board, &[MemoryBlock]) -> Result<Processor, DefinitionError>,
+    ) -> Result<Self, DefinitionError> {
         let board = definition::board(definition)?;
         let memory = definition::check(board, definition)?;
-        let regions = board.regions();
-        let mut cpu = match board.architecture {
-            Architecture::CortexM0 => Processor::CortexM0(CortexM0::new(&memory, &regions, mib)),
-            Architecture::CortexA53 => Processor::CortexA53(CortexA53::new(&memory, &regions, mib)),
-        };
+        let mut cpu = make(board, &memory)?;
         let loaded = definition::load(board, definition, &memory, &mut cpu)?;
+        cpu.filled();
         let span = Span::new(definition.start, Grant::default());
         let core = Core::new(board.architecture, definition.start);
         let system = System::new(core, Bus::new(board, definition), span);
@@ -101,17 +128,29 @@ impl Machine {
             disturbance: None,
         };
         machine.start();
+        machine.cpu.rest();
         Ok(machine)
     }
 
     /// Applies an entry: feeds the inputs, then lets the guest run the grant.
     pub fn apply(&mut self, entry: &Entry) -> Outputs {
+        self.begin(entry);
+        let executed = self.run();
+        self.finish(executed)
+    }
+
+    /// The first stage of an entry: its inputs reach the devices.
+    pub(crate) fn begin(&mut self, entry: &Entry) {
         self.system.begin(Span::new(self.now, entry.grant));
-        self.cpu.engine_mut().set_position(0);
+        self.cpu.set_position(0);
         for input in &entry.inputs {
             self.feed(input);
         }
-        let executed = self.run();
+    }
+
+    /// The last stage of an entry in which the guest executed so many instructions.
+    pub(crate) fn finish(&mut self, executed: u64) -> Outputs {
+        self.cpu.rest();
         self.now = self.system.span().until();
         self.counters.executed += executed;
         let emitted = self.system.bus.take_emitted();
@@ -157,6 +196,23 @@ impl Machine {
         self.system.core.hard_faults()
     }
 
+    /// In strict mode: how often the guest's registers and memory were accessed, by the guest and in its name (stack
+    /// frames of exceptions), since the machine was made.
+    pub fn accesses(&self) -> Option<Accesses> {
+        match &self.cpu {
+            Processor::Strict(cpu) => Some(cpu.model.accesses()),
+            _ => None,
+        }
+    }
+
+    /// In strict mode: why registers and memory cannot be reached any more. Then this machine is of no further use.
+    pub fn hal_failure(&self) -> Option<HalError> {
+        match &self.cpu {
+            Processor::Strict(cpu) => cpu.model.failure(),
+            _ => None,
+        }
+    }
+
     /// Shows every device access to `trace` from now on. It sees the machine, it cannot change it.
     pub fn set_trace(&mut self, trace: Option<Trace>) {
         self.system.trace = trace;
@@ -170,7 +226,7 @@ impl Machine {
     }
 
     fn feed(&mut self, input: &Input) {
-        let (bus, memory) = (&mut self.system.bus, self.cpu.engine_mut());
+        let (bus, memory) = (&mut self.system.bus, self.cpu.control_mut());
         let taken = match input {
             Input::Frame { nic, bytes } if FRAME_BYTES.contains(&bytes.len()) => bus.accept(
                 |kind| kind.nic() == Some(*nic),
@@ -197,35 +253,43 @@ impl Machine {
     /// Runs the entry to its end; returns the instructions executed.
     fn run(&mut self) -> u64 {
         let mut executed = 0;
-        loop {
-            let position = self.cpu.engine().position();
-            let end = self.system.span().end();
-            let now = self.system.span().at(position);
-            self.system.run_events(now, self.cpu.engine_mut());
-            if self.system.core.reset_requested() {
-                self.reset();
-                continue;
-            }
-            self.system.core.wake();
-            if position >= end {
-                return executed;
-            }
-            if self.system.core.is_stopped() {
-                self.cpu.engine_mut().set_position(end);
-            } else if self.system.core.is_sleeping() {
-                let next = self.system.next_stop();
-                self.cpu.engine_mut().set_position(next);
-            } else if !self.system.core.take_exception(&mut self.cpu) {
-                self.execute();
-                executed += self.cpu.engine().position() - position;
-            }
+        while let Some(more) = self.advance() {
+            executed += more;
         }
+        executed
+    }
+
+    /// Goes on to the next point where something needs the machine: returns the instructions executed, or `None` at the
+    /// entry's end.
+    pub(crate) fn advance(&mut self) -> Option<u64> {
+        let position = self.cpu.control().position();
+        let end = self.system.span().end();
+        let now = self.system.span().at(position);
+        self.system.run_events(now, self.cpu.control_mut());
+        if self.system.core.reset_requested() {
+            self.reset();
+            return Some(0);
+        }
+        self.system.core.wake();
+        if position >= end {
+            return None;
+        }
+        if self.system.core.is_stopped() {
+            self.cpu.set_position(end);
+        } else if self.system.core.is_sleeping() {
+            let next = self.system.next_stop();
+            self.cpu.set_position(next);
+        } else if !self.system.core.take_exception(&mut self.cpu) {
+            self.execute();
+            return Some(self.cpu.control().position() - position);
+        }
+        Some(0)
     }
 
     /// Lets the CPU execute until something needs the machine, and does that.
     fn execute(&mut self) {
         self.disturb_now();
-        self.system.arm(self.cpu.engine_mut());
+        self.system.arm(self.cpu.control_mut());
         let stop = self.cpu.run(&mut self.system);
         self.counters.bus_faults += u64::from(stop == Stop::BusFault);
         self.system.core.handle(&mut self.cpu, stop);
@@ -243,7 +307,7 @@ impl Machine {
     /// The CPU's first step after power on or reset.
     fn start(&mut self) {
         match (&mut self.cpu, &mut self.system.core) {
-            (Processor::CortexM0(cpu), Core::CortexM(core)) => core.start(cpu),
+            (cpu, Core::CortexM(core)) => core.start(cpu.m_profile().expect("the board has a Cortex-M0")),
             (Processor::CortexA53(cpu), Core::Arm64(_)) => {
                 arm64::start(cpu, self.loaded.as_ref().expect("the board boots only Linux"));
             }
@@ -262,7 +326,7 @@ impl Machine {
         random ^= random >> 27;
         disturbance.seed = random;
         let random = random.wrapping_mul(0x2545_f491_4f6c_dd1d) >> 32;
-        self.system.stop_at = self.cpu.engine().position() + 1 + random % disturbance.stop_every;
+        self.system.stop_at = self.cpu.control().position() + 1 + random % disturbance.stop_every;
         if disturbance.flush && random % 7 == 0 {
             self.cpu.engine_mut().flush_translations();
         }

@@ -64,6 +64,29 @@ fn reference(definition: &Definition) -> Vec<(Outputs, Digest)> {
     replay(&mut Machine::new(definition).unwrap(), &entries())
 }
 
+/// A debugger's way through the same entries: stopping at every piece is never seen.
+#[test]
+fn pieces_are_the_same_history() {
+    let Some(definition) = program("mixture") else { return };
+    let expected = reference(&definition);
+    let mut machine = Machine::new(&definition).unwrap();
+    for (entry, (outputs, digest)) in entries().iter().zip(expected) {
+        let mut pieces = machine.begin_pieces(entry);
+        let (mut executed, mut longest) = (0, 0);
+        // The last pieces of some entries are left to the end.
+        while let Some(more) = machine.run_piece(&mut pieces) {
+            executed += more;
+            longest = longest.max(more);
+            if executed > 150_000 {
+                break;
+            }
+        }
+        assert_eq!(machine.end_pieces(pieces), outputs);
+        assert_eq!(machine.digest(), digest);
+        assert!(longest <= 64, "a piece of {longest} instructions");
+    }
+}
+
 #[test]
 fn the_same_entries_give_the_same_machine() {
     let Some(definition) = program("mixture") else { return };

@@ -131,7 +131,7 @@ impl Record {
 }
 
 /// A state at an index, without what an earlier checkpoint holds.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Capture {
     /// At the end of this entry.
     pub index: Index,

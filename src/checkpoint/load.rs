@@ -10,6 +10,7 @@ use super::store::{Header, Store, StoredBlock, space_of};
 use crate::guest::{Guest, GuestAssembly, GuestError, NetworkConfig};
 use crate::log::{CodecError, Entry, Index, Log, LogError};
 use crate::replica::Start;
+use crate::roll::Roll;
 
 /// Blocks read at once: some 4 MiB.
 const BLOCKS_AT_ONCE: u32 = 1024;
@@ -88,12 +89,51 @@ pub async fn at<S: Store + Log>(
     index: Index,
 ) -> Result<Loaded, LoadError> {
     let damaged = |what: String| LoadError::Damaged { index, what };
-    let of_guest = |error: GuestError| LoadError::Guest { index, error };
+    let guest = guest(store, definition, network, index).await?;
+    let end = entry(store, index).await?.map_err(|error| damaged(error.to_string()))?;
+    let end = end.ok_or_else(|| damaged("the log does not have its entry any more".into()))?;
+    if end.chain.0 != guest.chain() {
+        return Err(damaged("it belongs to another history than the log".into()));
+    }
+    let roll = guest.roll().clone();
+    Ok(Loaded {
+        guest,
+        start: Start { end, roll },
+    })
+}
+
+/// What the log said of the cluster at the checkpoint at `index`.
+///
+/// # Errors
+/// See [`LoadError`].
+pub async fn roll(store: &impl Store, index: Index) -> Result<Roll, LoadError> {
+    let (_, description) = described(store, index).await?;
+    Guest::roll_in(&description).map_err(|error| LoadError::Guest { index, error })
+}
+
+async fn described(store: &impl Store, index: Index) -> Result<(Header, Vec<u8>), LoadError> {
+    let damaged = |what: String| LoadError::Damaged { index, what };
     let header = store.header(index).await?;
     let header = header.ok_or_else(|| damaged("there is no such checkpoint".into()))?;
-    let begun = Instant::now();
     let description = zstd::bulk::decompress(&header.description, DESCRIPTION_BYTES_MAX)
         .map_err(|error| damaged(format!("its description: {error}")))?;
+    Ok((header, description))
+}
+
+/// The guest at the checkpoint at `index`, whatever the log says of that.
+///
+/// # Errors
+/// See [`LoadError`].
+pub async fn guest(
+    store: &impl Store,
+    definition: &Definition,
+    network: &NetworkConfig,
+    index: Index,
+) -> Result<Guest, LoadError> {
+    let damaged = |what: String| LoadError::Damaged { index, what };
+    let of_guest = |error: GuestError| LoadError::Guest { index, error };
+    let (header, description) = described(store, index).await?;
+    let begun = Instant::now();
     let mut assembly = GuestAssembly::new(definition).map_err(of_guest)?;
     let (mut after, mut count) = (None, 0_u64);
     loop {
@@ -114,18 +154,9 @@ pub async fn at<S: Store + Log>(
         let (found, expected) = (hex::encode(digest.digest), hex::encode(header.digest));
         return Err(damaged(format!("its digest is {found}, {expected} was stored with it")));
     }
-    let end = entry(store, index).await?.map_err(|error| damaged(error.to_string()))?;
-    let end = end.ok_or_else(|| damaged("the log does not have its entry any more".into()))?;
-    if end.chain.0 != guest.chain() {
-        return Err(damaged("it belongs to another history than the log".into()));
-    }
     let ms = begun.elapsed().as_millis();
     info!(entry = index.0, blocks = count, ms, "checkpoint loaded");
-    let roll = guest.roll().clone();
-    Ok(Loaded {
-        guest,
-        start: Start { end, roll },
-    })
+    Ok(guest)
 }
 
 async fn entry(log: &impl Log, index: Index) -> Result<Result<Option<Entry>, CodecError>, LogError> {

@@ -17,7 +17,7 @@
 
 mod capture;
 pub mod load;
-mod store;
+pub mod store;
 pub mod upload;
 
 pub use capture::{Capture, Frame, People, Record, Serial};

@@ -5,7 +5,7 @@ use std::io::{self, IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use clap::Args;
+use clap::{Args, Subcommand};
 
 use super::{Exit, Failure, print};
 use crate::admin::Client;
@@ -22,11 +22,20 @@ pub(super) struct SocketArgs {
 /// Arguments of `digest`.
 #[derive(Debug, Args)]
 pub(super) struct DigestArgs {
+    #[command(subcommand)]
+    pub(super) command: Option<DigestCommand>,
     #[command(flatten)]
     socket: SocketArgs,
     /// After this entry [default: the last one applied]
     #[arg(long, value_name = "INDEX")]
     at: Option<u64>,
+}
+
+/// More about digests.
+#[derive(Debug, Subcommand)]
+pub(super) enum DigestCommand {
+    /// Show what was wrong with a node that was evicted
+    Diff(super::diff::DiffArgs),
 }
 
 /// Arguments of `capture`.
@@ -58,6 +67,9 @@ pub(super) fn seconds(text: &str) -> Result<Duration, String> {
 }
 
 pub(super) fn digest(arguments: &DigestArgs, config: impl FnOnce() -> Result<Config, Failure>) -> Result<(), Failure> {
+    if let Some(DigestCommand::Diff(arguments)) = &arguments.command {
+        return super::diff::diff(arguments, config);
+    }
     let digest = arguments.socket.connect(config)?.digest(arguments.at)?;
     print(format!("{} {}\n", digest.index, digest.digest).as_bytes())
 }

@@ -8,6 +8,7 @@ use indicatif::ProgressBar;
 use super::admin::seconds;
 use super::{Exit, Failure, print, runtime};
 use crate::config::{Cluster, Config};
+use crate::explain::explain;
 use crate::log::{self, AgreedTime, AnyLog, CheckReport, Entry, Index, Log, LogError, Missing, Row, describe};
 
 /// Rows read at once.
@@ -45,7 +46,7 @@ pub(super) enum LogCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Print one entry
+    /// Explain one entry
     Show {
         #[command(flatten)]
         store: StoreArgs,
@@ -90,6 +91,8 @@ pub(super) enum DbCommand {
 pub(super) struct Target {
     url: String,
     pub(super) machine: String,
+    /// Names of its nodes, where the settings are known.
+    nodes: Vec<String>,
     patience: Duration,
 }
 
@@ -109,9 +112,12 @@ impl StoreArgs {
 
     /// The log named, or else the cluster's.
     pub(super) fn target_of(&self, cluster: Option<&Cluster>) -> Result<Target, Failure> {
-        let (url, machine) = match (&self.store, &self.machine, cluster) {
-            (Some(url), Some(machine), _) => (url.clone(), machine.clone()),
-            (_, _, Some(cluster)) => (cluster.store.url(), cluster.machine.clone()),
+        let (url, machine, nodes) = match (&self.store, &self.machine, cluster) {
+            (Some(url), Some(machine), _) => (url.clone(), machine.clone(), Vec::new()),
+            (_, _, Some(cluster)) => {
+                let nodes = cluster.nodes.iter().map(|node| node.name.clone());
+                (cluster.store.url(), cluster.machine.clone(), nodes.collect())
+            }
             _ => {
                 return Err(Failure::new(
                     Exit::Usage,
@@ -123,6 +129,7 @@ impl StoreArgs {
         Ok(Target {
             url,
             machine,
+            nodes,
             patience: self.patience,
         })
     }
@@ -218,7 +225,14 @@ async fn show(target: &Target, index: Index, json: bool) -> Result<(), Failure> 
         return Err(Failure::new(Exit::Data, what, "choose a smaller index"));
     };
     let before = rows.iter().find(|row| row.index < index).map(decode).transpose()?;
-    print_row(row, before.map(|entry| entry.grant.until), json).map(drop)
+    let before = before.map(|entry| entry.grant.until);
+    let explained = explain(&decode(row)?, before, row.entry.len(), &target.nodes);
+    let text = if json {
+        serde_json::to_string(&explained).expect("an explanation has string keys and no custom code")
+    } else {
+        explained.to_string()
+    };
+    print(format!("{text}\n").as_bytes())
 }
 
 /// Prints an entry; returns the agreed time at its end.

@@ -9,12 +9,15 @@ mod boot;
 mod check_config;
 mod console;
 pub mod demo;
+mod diff;
 mod exit;
 mod log;
 mod logging;
 mod node;
+mod replay;
 mod run;
 mod status;
+mod strict;
 
 use std::ffi::OsString;
 use std::io::{self, Write};
@@ -60,6 +63,8 @@ enum Command {
     Capture(admin::CaptureArgs),
     /// Reset the guest's board
     Reset(admin::SocketArgs),
+    /// Rebuild a moment of the machine from the log and look at it; needs no running node
+    Replay(Box<replay::ReplayArgs>),
     /// Look at the agreed log
     #[command(subcommand)]
     Log(log::LogCommand),
@@ -71,6 +76,8 @@ enum Command {
     Key(KeyCommand),
     /// Boot the guest once, by itself, and save it for clusters that go on from there
     Boot(boot::BootArgs),
+    /// Run the guest in strict mode, slowly, and compare it with the fast one after each entry
+    Strict(strict::StrictArgs),
     /// Check the settings and print them with all defaults
     CheckConfig,
     /// Print completions for a shell
@@ -133,6 +140,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
         Command::Digest(arguments) => admin::digest(&arguments, config),
         Command::Capture(arguments) => admin::capture(&arguments, config),
         Command::Reset(arguments) => admin::reset(&arguments, config),
+        Command::Replay(arguments) => replay::replay(&arguments, config),
         Command::Log(command) => log::log(&command, config),
         Command::Db(command) => log::db(&command, config),
         Command::Key(KeyCommand::New { file }) => create_key_file(&file).map_err(|error| {
@@ -143,6 +151,7 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
             )
         }),
         Command::Boot(arguments) => boot::boot(&arguments),
+        Command::Strict(arguments) => strict::strict(&arguments, config),
         Command::CheckConfig => check_config::check_config(&config()?),
         Command::Completions { shell } => {
             let mut script = Vec::new();

@@ -5,7 +5,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Exit, Failure};
 use crate::checkpoint::LoadError;
-use crate::config::Config;
+use crate::config::{Config, Execution};
 use crate::demo::lifetime::end_with;
 use crate::guest::GuestError;
 use crate::node::{self, NodeError};
@@ -20,6 +20,13 @@ pub(super) struct RunArgs {
 
 /// Runs the node until SIGTERM or SIGINT.
 pub(super) fn run(config: Config, arguments: &RunArgs) -> Result<(), Failure> {
+    if config.cluster.guest.mode == Execution::Strict {
+        return Err(Failure::new(
+            Exit::Config,
+            "guest.mode = \"strict\" is too slow for a guest that the world talks to: some hundred instructions a second",
+            "run `quorate strict` to compare it with the fast mode, or set guest.mode = \"fast\" in the cluster's file",
+        ));
+    }
     if let Some(parent) = arguments.parent {
         end_with(parent).map_err(|error| Failure::io(&error, error.to_string(), ""))?;
     }

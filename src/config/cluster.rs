@@ -24,6 +24,7 @@
 //! forward = ["tcp/80", "icmp"]      # what the world may start: tcp/PORT, tcp/FIRST-LAST, udp/..., icmp, all; default: none
 //! dns = ["192.0.2.53"]              # handed to the guest by DHCP                                   default: none
 //! egress = "ingress-owner"          # or all, flow-hash, leader                  default: ingress-owner, in l2 leader
+//! release = "commit"                # or vote: outputs wait until most nodes agree on the state behind them; default: commit
 //! flows_max = 4096                  # translated flows at once                                      default: 4096
 //!
 //! [timing]                          # milliseconds
@@ -58,7 +59,7 @@ use toml::Spanned;
 
 use super::error::Source;
 use super::guest::{self, Guest, GuestTable};
-use super::values::{Bounded, Egress, ForwardRule, Mac, Store, show_forward};
+use super::values::{Bounded, Egress, ForwardRule, Mac, Release, Store, show_forward};
 use super::{ConfigError, read_key_file};
 use crate::checkpoint::Retention;
 use crate::log::NodeId;
@@ -111,6 +112,8 @@ pub struct ClusterNode {
 pub struct Network {
     /// Who lets packets out.
     pub egress: Egress,
+    /// And when.
+    pub release: Release,
     /// Translated or not.
     pub mode: Mode,
 }
@@ -127,9 +130,10 @@ pub enum Mode {
 /// With the keys of the file, for `quorate check-config`.
 impl Serialize for Network {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let mut table = serializer.serialize_struct("Network", 9)?;
+        let mut table = serializer.serialize_struct("Network", 10)?;
         table.serialize_field("mode", if self.mode == Mode::L2 { "l2" } else { "nat" })?;
         table.serialize_field("egress", &self.egress)?;
+        table.serialize_field("release", &self.release)?;
         if let Mode::Nat(nat) = &self.mode {
             table.serialize_field("guest", &nat.guest)?;
             table.serialize_field("gateway", &nat.gateway)?;
@@ -310,6 +314,8 @@ struct NetworkTable {
     forward: Option<Spanned<Vec<ForwardRule>>>,
     dns: Option<Spanned<Vec<Ipv4Addr>>>,
     egress: Option<Egress>,
+    #[serde(default)]
+    release: Release,
     flows_max: Option<Spanned<Bounded<16, 1_000_000>>>,
 }
 
@@ -404,6 +410,7 @@ fn resolve_network(
         check_transparent(source, network, nodes)?;
         return Ok(Network {
             egress: network.egress.unwrap_or(Egress::Leader),
+            release: network.release,
             mode: Mode::L2,
         });
     }
@@ -452,6 +459,7 @@ fn resolve_network(
     let flows_max = network.flows_max.as_ref().map_or(4096, |max| max.get_ref().get());
     Ok(Network {
         egress: network.egress.unwrap_or(Egress::IngressOwner),
+        release: network.release,
         mode: Mode::Nat(nat::Config {
             guest: segment,
             guest_mac: guest_mac.0,

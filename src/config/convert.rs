@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use super::values::Release;
 use super::{Config, ConfigError};
 use crate::log::NodeId;
 use crate::peers::PeersConfig;
@@ -33,6 +34,7 @@ impl Config {
                 status_max: Duration::from_millis(detect.status_max_ms.get()),
                 heartbeat_max: Duration::from_millis(detect.heartbeat_max_ms.get()),
             },
+            votes_urgent: self.cluster.network.release == Release::Vote,
             seed,
         }
     }

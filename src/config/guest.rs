@@ -4,6 +4,7 @@
 //! [guest]                           # a microcontroller: an ELF file in its flash
 //! board = "mps2-an385"
 //! firmware = "freertos.elf"
+//! mode = "fast"                     # or "strict": only for `quorate strict`, the slow reference    default: "fast"
 //!
 //! [guest]                           # or a computer that boots Linux
 //! board = "virt-arm64"
@@ -22,6 +23,7 @@
 
 use std::path::PathBuf;
 
+use machine::board::{Architecture, Board};
 use serde::{Deserialize, Serialize};
 use toml::Spanned;
 
@@ -39,6 +41,8 @@ const COMMAND_LINE_BYTES_MAX: usize = 2048;
 pub struct Guest {
     /// A board of the machine's board table.
     pub board: String,
+    /// How its instructions are executed.
+    pub mode: Execution,
     /// What it runs.
     #[serde(flatten)]
     pub boot: Boot,
@@ -53,6 +57,18 @@ pub struct Guest {
     /// Disks, in the guest's order.
     #[serde(rename = "disk", skip_serializing_if = "Vec::is_empty")]
     pub disks: Vec<Disk>,
+}
+
+/// How a guest's instructions are executed. What comes out is the same: it is not in the settings' digest.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Execution {
+    /// Ahead of time, by the CPU engine.
+    #[default]
+    Fast,
+    /// Each access to a register or to memory is agreed before the next instruction: the reference, see
+    /// [`crate::strict`].
+    Strict,
 }
 
 /// What a guest runs after power on.
@@ -92,6 +108,7 @@ pub struct Disk {
 #[serde(deny_unknown_fields)]
 pub(super) struct GuestTable {
     board: String,
+    mode: Option<Spanned<Execution>>,
     firmware: Option<PathBuf>,
     kernel: Option<PathBuf>,
     initramfs: Option<Spanned<PathBuf>>,
@@ -116,6 +133,7 @@ struct DiskTable {
 pub(super) fn resolve(source: &Source, table: Spanned<GuestTable>, machine: &str) -> Result<Guest, ConfigError> {
     let boot = boot(source, &table)?;
     let table = table.into_inner();
+    let mode = mode(source, &table)?;
     if let Some(disk) = table.disks.get(DISKS_MAX) {
         let what = format!("{} disks", table.disks.len());
         return Err(source.wrong(disk, "guest.disk", what, format!("list at most {DISKS_MAX}")));
@@ -130,12 +148,30 @@ pub(super) fn resolve(source: &Source, table: Spanned<GuestTable>, machine: &str
     };
     Ok(Guest {
         board: table.board,
+        mode,
         boot,
         ram_mb: table.ram_mb.map(Bounded::get),
         mac: table.mac.unwrap_or_else(|| Mac::derived("guest", machine, "")),
         saved: table.saved.map(|path| source.relative(&path)),
         disks: table.disks.into_iter().map(disk).collect(),
     })
+}
+
+/// Strict mode is for boards whose CPU has a reference model. A board that is not known is somebody else's finding.
+fn has_strict_mode(board: &str) -> bool {
+    Board::find(board).is_none_or(|board| board.architecture == Architecture::CortexM0)
+}
+
+fn mode(source: &Source, table: &GuestTable) -> Result<Execution, ConfigError> {
+    let Some(mode) = &table.mode else {
+        return Ok(Execution::default());
+    };
+    if *mode.get_ref() == Execution::Strict && !has_strict_mode(&table.board) {
+        let what = format!("the board {} has no strict mode", table.board);
+        let fix = "use board = \"mps2-an385\", or mode = \"fast\"";
+        return Err(source.wrong(mode, "guest.mode", what, fix));
+    }
+    Ok(*mode.get_ref())
 }
 
 fn boot(source: &Source, table: &Spanned<GuestTable>) -> Result<Boot, ConfigError> {
@@ -188,6 +224,14 @@ fn command_line(source: &Source, line: Option<&Spanned<String>>) -> Result<Strin
         return wrong("holds a control character".into(), "write it on one line");
     }
     Ok(text.clone())
+}
+
+impl Guest {
+    /// Whether its board can run in strict mode, whatever [`Guest::mode`] says.
+    #[must_use]
+    pub fn has_strict_mode(&self) -> bool {
+        has_strict_mode(&self.board)
+    }
 }
 
 impl Cluster {

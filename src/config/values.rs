@@ -145,6 +145,17 @@ pub enum Egress {
     Leader,
 }
 
+/// When an output leaves.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Release {
+    /// When the entry it follows from is committed.
+    #[default]
+    Commit,
+    /// When, besides, more than half of the nodes have the same state after that entry.
+    Vote,
+}
+
 /// One element of `forward`: `tcp/7`, `tcp/1000-2000`, `udp/53`, `icmp`, or `all`.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]

@@ -11,8 +11,8 @@
 mod checkpoint;
 mod fault;
 mod heartbeat;
-mod lane;
-mod settings;
+pub(crate) mod lane;
+pub(crate) mod settings;
 
 use std::time::Duration;
 
@@ -298,7 +298,7 @@ async fn find_machine(lane: &Lane, until: Instant, name: &str, missing: Missing)
 }
 
 /// Run a CREATE ... IF NOT EXISTS. PostgreSQL answers a race between two of them with a conflict in its own catalogue.
-async fn create(lane: &Lane, until: Instant, statement: &'static str) -> Result<(), LogError> {
+pub(crate) async fn create(lane: &Lane, until: Instant, statement: &'static str) -> Result<(), LogError> {
     for _ in 0..RACES_MAX {
         if let Answer::Done(_) = lane.run(until, statement, &[]).await? {
             return Ok(());
@@ -309,7 +309,11 @@ async fn create(lane: &Lane, until: Instant, statement: &'static str) -> Result<
     ))
 }
 
-fn value<'a, T: tokio_postgres::types::FromSql<'a>>(row: &'a tokio_postgres::Row, at: usize) -> Result<T, LogError> {
+/// A column of a row.
+pub(crate) fn value<'a, T: tokio_postgres::types::FromSql<'a>>(
+    row: &'a tokio_postgres::Row,
+    at: usize,
+) -> Result<T, LogError> {
     row.try_get(at)
         .map_err(|error| schema::missing(&format!("has a column of an unexpected type ({error})")))
 }

@@ -11,7 +11,7 @@ use netbridge::ingress::{self, Ingress};
 use netbridge::limits::{Limits, Rate};
 use netbridge::tap::Options;
 use netbridge::{Mac, Tap, TapError};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use super::statistics::Statistics;
@@ -22,7 +22,8 @@ use crate::clock;
 use crate::config::{Cluster, Config, ConfigError, Mode};
 use crate::edge::Edge;
 use crate::egress::{Egress, Gate, Sent};
-use crate::executor::Executor;
+use crate::evidence;
+use crate::executor::{Command, Executor};
 use crate::guest::{Guest, GuestError};
 use crate::images::GuestFiles;
 use crate::log::{self, AgreedTime, AnyLog, CodecError, Entry, Index, Log, LogError, Missing};
@@ -33,6 +34,8 @@ use crate::solo::network;
 /// How long a call to the store keeps trying by itself. The replica repeats what failed, so this only bounds how late it
 /// learns of it.
 const PATIENCE: Duration = Duration::from_secs(5);
+/// An evicted node's state is some 100 MB; it must not hold up the end for longer.
+const EVIDENCE_WITHIN: Duration = Duration::from_secs(60);
 /// Time between two attempts to reach the database at start.
 const DATABASE_RETRY: Duration = Duration::from_millis(500);
 
@@ -108,12 +111,33 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     );
     let result = node.run(shutdown).await;
     drop(stop);
+    if let Err(Stop::Evicted(index)) = result {
+        leave_evidence(&config, &node, index).await;
+    }
     match result {
         Ok(()) => Ok(()),
         Err(Stop::Fatal(why)) => Err(NodeError::Stopped(why)),
         Err(Stop::Evicted(index)) => Err(NodeError::Evicted(index)),
         Err(Stop::Trimmed(error)) => Err(NodeError::Log(error)),
         Err(Stop::Executor(gone)) => Err(NodeError::Stopped(gone.to_string())),
+    }
+}
+
+/// An evicted node's state, for `quorate digest diff`. Whatever goes wrong here, the node ends as it would have.
+async fn leave_evidence(config: &Config, node: &Node<AnyLog>, index: Index) {
+    let (reply, answer) = oneshot::channel();
+    if node.executor.command(Command::Evidence { reply }).is_err() {
+        return;
+    }
+    let name = evidence::name(&config.cluster.machine, &config.node, index);
+    let kept = async {
+        let capture = answer.await.ok()?;
+        Some(evidence::keep(&config.cluster.store.url(), &name, config.me, &capture).await)
+    };
+    match tokio::time::timeout(EVIDENCE_WITHIN, kept).await {
+        Ok(Some(Ok(()))) => info!(name, "this node's state is kept in the database"),
+        Ok(Some(Err(error))) => warn!(%error, "this node's state could not be kept"),
+        Ok(None) | Err(_) => warn!("this node's state could not be kept in time"),
     }
 }
 
@@ -225,7 +249,8 @@ async fn open(
     );
     let (guest, start) = build(&config.cluster, files, &genesis, &log).await?;
     let (to, reports) = mpsc::unbounded_channel(); // bounded by the replica: at most 64 entries are handed out ahead
-    let executor = Executor::start(config.me, guest, egress, move |report| drop(to.send(report)));
+    let release = config.cluster.network.release;
+    let executor = Executor::start(config.me, guest, egress, release, move |report| drop(to.send(report)));
     let executor = executor.map_err(io_error("start the executor's thread".into()))?;
     let peers_config = config.peers(incarnation, digest, machine::ENGINE_ID)?;
     let listen = peers_config.listen;

@@ -45,6 +45,8 @@ pub struct Settings {
     pub checkpoint_every: Option<Duration>,
     /// How the loss of a node is noticed.
     pub detect: Detect,
+    /// Outputs wait for votes: these are appended at once.
+    pub votes_urgent: bool,
     /// Seed for append ids.
     pub seed: u64,
 }

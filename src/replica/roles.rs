@@ -329,7 +329,8 @@ impl Replica {
         let now = self.now;
         let pending = match std::mem::replace(&mut self.part, Part::Follower) {
             Part::Barrier { reign, pending } => {
-                let sequencer = Sequencer::new(self.follower.marks().clone(), pending.entry.grant.until, now);
+                let (marks, until) = (self.follower.marks().clone(), pending.entry.grant.until);
+                let sequencer = Sequencer::new(marks, until, now, self.settings.votes_urgent);
                 self.part = Part::Sequencer(Box::new(Own {
                     reign,
                     sequencer,

@@ -101,6 +101,8 @@ pub enum Due {
 pub struct Sequencer {
     clock: AgreedClock,
     marks: Marks,
+    /// Votes do not wait for an entry that is due anyway.
+    votes_urgent: bool,
     queue: VecDeque<Input>,
     queue_bytes: usize,
     /// So many of them cannot wait for an entry that is due anyway.
@@ -116,10 +118,11 @@ pub struct Sequencer {
 impl Sequencer {
     /// After the barrier is committed: `marks` and `end` are those of the barrier.
     #[must_use]
-    pub fn new(marks: Marks, end: AgreedTime, now: Now) -> Sequencer {
+    pub fn new(marks: Marks, end: AgreedTime, now: Now, votes_urgent: bool) -> Sequencer {
         Sequencer {
             clock: AgreedClock::new(end, now),
             marks,
+            votes_urgent,
             queue: VecDeque::new(),
             queue_bytes: 0,
             queue_urgent: 0,
@@ -139,8 +142,13 @@ impl Sequencer {
         }
         self.marks.advance(input.id);
         self.queue_bytes += bytes;
-        self.queue_urgent += usize::from(!input.payload.may_wait());
+        self.queue_urgent += self.urgent(&input);
         self.queue.push_back(input);
+    }
+
+    /// 1 if it cannot wait for an entry that is due anyway.
+    fn urgent(&self, input: &Input) -> usize {
+        usize::from(self.votes_urgent || !input.payload.may_wait())
     }
 
     /// Nothing came in for the guest lately.
@@ -236,7 +244,7 @@ impl Sequencer {
             }
             let mut input = self.queue.pop_front().expect("front() saw it");
             self.queue_bytes -= first_bytes;
-            self.queue_urgent -= usize::from(!input.payload.may_wait());
+            self.queue_urgent -= self.urgent(&input);
             bytes += first_bytes;
             if let Payload::Membership { ready: says } = &mut input.payload {
                 *says = ready.to_vec();

@@ -7,7 +7,7 @@ use super::{Action, Activity, PeerMessage, Readiness, Replica, grants, ns};
 use crate::log::{Index, NodeId, Payload};
 
 /// A checkpoint that is not stored after this much agreed time is given up.
-const STORED_WITHIN_NS: u64 = 60_000_000_000;
+const STORED_WITHIN_NS: u64 = 20_000_000_000;
 /// The same, when the node that should store it is not ready any more.
 const UPLOADER_LOST_NS: u64 = 1_000_000_000;
 

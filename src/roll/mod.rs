@@ -37,7 +37,9 @@ pub struct Roll {
     split: Option<Index>,
     ballot: Ballot,
     captured: Option<Captured>,
-    /// What is stored whole, newest last.
+    /// What its uploader says is stored, before enough nodes voted on it.
+    claimed: Option<(Index, [u8; 32])>,
+    /// The newest that is stored whole, and agreed on.
     stored: Option<Index>,
 }
 
@@ -118,10 +120,9 @@ impl Roll {
                 self.count_one(*index, origin, turns);
             }
             Payload::Stored { index, digest } => {
-                let agreed = matches!(self.verdict(*index), Verdict::Agreed { digest: right, .. } if right == *digest);
-                if agreed && self.stored < Some(*index) {
-                    self.stored = Some(*index);
-                    turns.push(Turn::Stored(*index));
+                self.claimed = Some((*index, *digest));
+                if let Verdict::Agreed { digest, .. } = self.verdict(*index) {
+                    self.confirm(*index, digest, turns);
                 }
             }
             Payload::Readmit { node } => {
@@ -130,6 +131,14 @@ impl Roll {
                 }
             }
             Payload::Digest { .. } => {}
+        }
+    }
+
+    /// More than half agree on `digest` at `index`: if that is what was stored, it counts.
+    fn confirm(&mut self, index: Index, digest: [u8; 32], turns: &mut Vec<Turn>) {
+        if self.claimed.take_if(|claimed| *claimed == (index, digest)).is_some() && self.stored < Some(index) {
+            self.stored = Some(index);
+            turns.push(Turn::Stored(index));
         }
     }
 
@@ -153,6 +162,7 @@ impl Roll {
             Verdict::Agreed { digest, wrong } => {
                 self.split = self.split.filter(|split| *split != index);
                 turns.push(Turn::Agreed(index, digest));
+                self.confirm(index, digest, turns);
                 for node in wrong {
                     self.evicted.insert(node, index);
                     self.ballot.strike(node);

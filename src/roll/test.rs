@@ -103,12 +103,25 @@ fn a_capture_counts_as_stored_when_more_than_half_have_its_digest() {
         index: Index(2),
         digest: [of; 32],
     };
-    assert_eq!(log.append(&[(2, stored(7))]), [], "nobody voted");
     log.append(&[(0, digest(2, 7)), (1, digest(2, 7))]);
     assert_eq!(log.append(&[(2, stored(8))]), [], "another one's");
     assert_eq!(log.append(&[(2, stored(7))]), [Turn::Stored(Index(2))]);
     assert_eq!(log.append(&[(2, stored(7))]), [], "already");
     assert_eq!(log.roll.stored(), Some(Index(2)));
+}
+
+#[test]
+fn what_is_stored_before_enough_voted_counts_when_they_did() {
+    let mut log = Log::new();
+    log.ready(&[0, 1, 2]);
+    log.append(&[(0, Payload::Capture { uploader: NodeId(2) })]);
+    let stored = Payload::Stored {
+        index: Index(2),
+        digest: [7; 32],
+    };
+    assert_eq!(log.append(&[(2, digest(2, 7)), (2, stored)]), []);
+    let turns = log.append(&[(0, digest(2, 7))]);
+    assert_eq!(turns, [Turn::Agreed(Index(2), [7; 32]), Turn::Stored(Index(2))]);
 }
 
 #[test]

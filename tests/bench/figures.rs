@@ -2,8 +2,8 @@
 //! flat object. Ratios within one run are what to compare between hosts; `noise_*_percent` says how much of the host
 //! others used while a group ran.
 //!
-//! `QUORATE_BENCH=name,...` runs only some groups: naive, clock, echo, frames, gaps, idle, processor, services, throughput,
-//! idle_linux. Keys of groups that did not run are left out of the file.
+//! `QUORATE_BENCH=name,...` runs only some groups: naive, strict, clock, echo, frames, gaps, idle, processor, services,
+//! throughput, idle_linux. Keys of groups that did not run are left out of the file.
 #![allow(clippy::unwrap_used)] // in the helpers it shares with the tests
 
 #[path = "../common/mod.rs"]
@@ -27,6 +27,7 @@ mod noise;
 mod processor;
 mod qemu;
 mod services;
+mod strict;
 mod throughput;
 
 use std::collections::BTreeMap;
@@ -116,8 +117,9 @@ fn main() {
             .is_none_or(|list| list.split(',').any(|name| name == group))
     };
     let mut figures = Figures::default();
-    let groups: [(&str, Group); 10] = [
+    let groups: [(&str, Group); 11] = [
         ("naive", naive::measure),
+        ("strict", strict::measure),
         ("clock", clock::measure),
         ("echo", echo::measure),
         ("frames", frames::measure),

@@ -7,10 +7,10 @@ use quorate::demo::transactions::{Client, LDAP};
 use crate::lab::{Lab, PATIENCE, Setup, StoreKind, debian, guest, python};
 
 /// A checkpoint a second; few are kept.
-const OFTEN: &str = "\n[checkpoint]\nevery_s = 1\nkeep = 2\nkeep_s = 0\n";
+pub const OFTEN: &str = "\n[checkpoint]\nevery_s = 1\nkeep = 2\nkeep_s = 0\n";
 
 /// The directory's client.
-fn directory_client() -> Client {
+pub fn directory_client() -> Client {
     let (debian, host) = (debian(), guest(389).ip().to_string());
     let directory = debian.directory();
     let arguments = [
@@ -30,7 +30,7 @@ fn agreed(lab: &Lab) -> u64 {
     count.trim().parse().unwrap()
 }
 
-fn wait_for_checkpoints(lab: &Lab, more: u64) {
+pub fn wait_for_checkpoints(lab: &Lab, more: u64) {
     let newest = || lab.sql("SELECT coalesce(max(pos), 0) FROM checkpoint WHERE state = 2");
     for _ in 0..more {
         let before = newest();
@@ -39,7 +39,7 @@ fn wait_for_checkpoints(lab: &Lab, more: u64) {
     }
 }
 
-fn goes_on(lab: &Lab, client: &Client, more: usize) {
+pub fn goes_on(lab: &Lab, client: &Client, more: usize) {
     let before = client.done();
     lab.cluster
         .wait_for("the directory's client to go on", PATIENCE, || {
@@ -49,7 +49,7 @@ fn goes_on(lab: &Lab, client: &Client, more: usize) {
         .unwrap();
 }
 
-fn ended_well(lab: &Lab, client: Client) {
+pub fn ended_well(lab: &Lab, client: Client) {
     let transcript = client.finish();
     assert_eq!(
         transcript.broken(),

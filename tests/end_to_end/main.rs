@@ -10,6 +10,7 @@ mod bulk;
 mod checkpoints;
 mod debian;
 mod demo;
+mod evict;
 mod faults;
 mod health;
 mod hostile;

@@ -1,7 +1,7 @@
 //! The CPU: what the machine asks of it, and what it meets while it runs.
 //!
 //! Here are the traits and what is common to all boards; `engine` and `hooks` hold all FFI of the crate; [`cortex_m0`] and
-//! [`cortex_a53`] are the two processors on it. Guest memory belongs to the CPU, as the engine writes it. Interrupt
+//! [`cortex_a53`] are the two processors on it; a third one, without the engine, is [`crate::strict`]. Guest memory belongs to the CPU, as the engine writes it. Interrupt
 //! controllers and timers do not live here but in [`crate::cortexm`] and [`crate::arm64`]: the engine executes
 //! instructions and says why it stopped. It also takes the exceptions of an A-profile CPU; those of an M-profile CPU are
 //! the machine's.
@@ -19,6 +19,8 @@ mod hooks;
 use cortex_a53::CortexA53;
 use cortex_m0::CortexM0;
 pub use engine::{ENGINE_ID, Engine};
+
+use crate::strict::Observed;
 
 /// A guest access to memory by the host failed: not all of it is there, or it is read-only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -165,6 +167,8 @@ pub enum Processor {
     CortexM0(CortexM0),
     /// An A-profile processor.
     CortexA53(CortexA53),
+    /// The reference model of an M-profile processor.
+    Strict(Box<Observed>),
 }
 
 impl Processor {
@@ -173,14 +177,66 @@ impl Processor {
         match self {
             Processor::CortexM0(cpu) => cpu.run(environment),
             Processor::CortexA53(cpu) => cpu.run(environment),
+            Processor::Strict(cpu) => cpu.model.run(environment),
         }
     }
 
-    /// What all kinds have: memory, the position, and the switches of [`Control`].
+    /// Memory, the position, and the switches of [`Control`].
+    pub fn control(&self) -> &dyn Control {
+        match self {
+            Processor::CortexM0(cpu) => cpu.engine(),
+            Processor::CortexA53(cpu) => cpu.engine(),
+            Processor::Strict(cpu) => &cpu.model,
+        }
+    }
+
+    /// The same.
+    pub fn control_mut(&mut self) -> &mut dyn Control {
+        match self {
+            Processor::CortexM0(cpu) => cpu.engine_mut(),
+            Processor::CortexA53(cpu) => cpu.engine_mut(),
+            Processor::Strict(cpu) => &mut cpu.model,
+        }
+    }
+
+    /// Sets the position, at the start of an entry or to skip idle time.
+    pub fn set_position(&mut self, position: u64) {
+        match self {
+            Processor::CortexM0(cpu) => cpu.engine_mut().set_position(position),
+            Processor::CortexA53(cpu) => cpu.engine_mut().set_position(position),
+            Processor::Strict(cpu) => cpu.model.set_position(position),
+        }
+    }
+
+    /// The registers of an M-profile CPU, if it is one.
+    pub fn m_profile(&mut self) -> Option<&mut dyn MProfile> {
+        match self {
+            Processor::CortexM0(cpu) => Some(cpu),
+            Processor::CortexA53(_) => None,
+            Processor::Strict(cpu) => Some(&mut cpu.model),
+        }
+    }
+
+    /// Memory was filled through [`Processor::engine_mut`], for power on or with registers from a saved machine.
+    pub fn filled(&mut self) {
+        if let Processor::Strict(cpu) = self {
+            cpu.fill();
+        }
+    }
+
+    /// The guest is at rest: what [`Processor::engine`] and [`Processor::save_registers`] show is up to date from here on.
+    pub fn rest(&mut self) {
+        if let Processor::Strict(cpu) = self {
+            cpu.copy();
+        }
+    }
+
+    /// The engine, to look at memory while the guest is at rest, to fill it before it runs, and to flush what it caches.
     pub fn engine(&self) -> &Engine {
         match self {
             Processor::CortexM0(cpu) => cpu.engine(),
             Processor::CortexA53(cpu) => cpu.engine(),
+            Processor::Strict(cpu) => cpu.copy.engine(),
         }
     }
 
@@ -189,6 +245,7 @@ impl Processor {
         match self {
             Processor::CortexM0(cpu) => cpu.engine_mut(),
             Processor::CortexA53(cpu) => cpu.engine_mut(),
+            Processor::Strict(cpu) => cpu.copy.engine_mut(),
         }
     }
 
@@ -197,6 +254,16 @@ impl Processor {
         match self {
             Processor::CortexM0(cpu) => cpu.save_registers(),
             Processor::CortexA53(cpu) => cpu.save_registers(),
+            Processor::Strict(cpu) => cpu.copy.save_registers(),
+        }
+    }
+
+    /// Where it executes next.
+    pub fn program_counter(&self) -> u64 {
+        match self {
+            Processor::CortexM0(cpu) => u64::from(cpu.register(Register::Pc) & !1),
+            Processor::CortexA53(cpu) => cpu.program_counter(),
+            Processor::Strict(cpu) => u64::from(cpu.copy.register(Register::Pc) & !1),
         }
     }
 
@@ -205,6 +272,7 @@ impl Processor {
         match self {
             Processor::CortexM0(cpu) => cpu.registers(),
             Processor::CortexA53(cpu) => cpu.registers(),
+            Processor::Strict(cpu) => cpu.copy.registers(),
         }
     }
 
@@ -214,6 +282,7 @@ impl Processor {
         match self {
             Processor::CortexM0(cpu) => cpu.restore_registers(values),
             Processor::CortexA53(cpu) => cpu.restore_registers(values),
+            Processor::Strict(cpu) => cpu.copy.restore_registers(values),
         }
     }
 }

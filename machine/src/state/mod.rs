@@ -26,6 +26,7 @@ use crate::devices::DeviceStateError;
 use crate::disk::DiskError;
 use crate::machine::{Counters, Machine};
 use crate::ram::{PAGE_BYTES, is_zero};
+use crate::strict::Hal;
 use crate::time::{Span, TIME_MAX};
 use crate::{AgreedTime, Definition, Digest, Grant, State};
 use serde::{Deserialize, Serialize};
@@ -156,6 +157,16 @@ impl Machine {
         }
     }
 
+    /// The same, in strict mode; see [`Machine::strict`].
+    pub fn strict_from(definition: &Definition, state: &State, hal: Box<dyn Hal>) -> Result<Self, StateError> {
+        let (machine, saved_from) = Machine::load_into(Machine::strict(definition, hal)?, state)?;
+        if saved_from == machine.definition_digest {
+            Ok(machine)
+        } else {
+            Err(StateError::OtherDefinition)
+        }
+    }
+
     /// A machine that goes on from where another one of the same hardware was when it was saved: it is switched on at
     /// `definition.start` with that one's registers, memory and disks, and takes its randomness from its own seed. The
     /// guest sees no time pass in between, but on its real-time clock.
@@ -188,9 +199,13 @@ impl Machine {
 
     /// The machine that `state` describes, and the digest of the definition it was saved from; both have the same hardware.
     fn load(definition: &Definition, state: &State) -> Result<(Self, [u8; 32]), StateError> {
+        Self::load_into(Machine::new(definition)?, state)
+    }
+
+    /// The same, into a machine that was just switched on.
+    fn load_into(mut machine: Machine, state: &State) -> Result<(Self, [u8; 32]), StateError> {
         let (body, disks) = checked_parts(&state.0)?;
         let (description, pages) = split_body(body)?;
-        let mut machine = Machine::new(definition)?;
         let definition = machine.check_description(&description)?;
         machine.clear_memory();
         machine.load_pages(pages)?;
@@ -228,6 +243,7 @@ impl Machine {
         self.counters = description.counters;
         // As the saved one did.
         self.cpu.engine_mut().flush_tlb();
+        self.cpu.filled();
         Ok(())
     }
 
@@ -327,6 +343,7 @@ impl Machine {
         self.cpu.restore_registers(registers).map_err(impossible)?;
         let executing = match &self.cpu {
             Processor::CortexM0(cpu) => cpu.register(Register::Xpsr) & XPSR_EXCEPTION,
+            Processor::Strict(cpu) => cpu.copy.register(Register::Xpsr) & XPSR_EXCEPTION,
             Processor::CortexA53(_) => 0,
         };
         let lines = self.system.bus.lines();

@@ -59,6 +59,26 @@ pub fn program(name: &str) -> Option<Definition> {
     })
 }
 
+/// The FreeRTOS guest, built or from the cache, or `None` as for [`program`].
+pub fn firmware() -> Option<Definition> {
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/guests/freertos/build");
+    let output = Command::new(script).output().unwrap();
+    if !output.status.success() {
+        skip(&String::from_utf8_lossy(&output.stderr));
+        return None;
+    }
+    let path = String::from_utf8(output.stdout).unwrap();
+    Some(Definition {
+        board: "mps2-an385".into(),
+        boot: Boot::Firmware(std::fs::read(path.lines().last().unwrap()).unwrap()),
+        ram_bytes: 0,
+        macs: vec![[2, 0, 0, 0, 0, 1]],
+        disks: vec![],
+        seed: [0; 32],
+        start: AgreedTime(1_000_000_000),
+    })
+}
+
 /// The program `programs/arm64/NAME.c` as the kernel of a virt-arm64, or `None` as for [`program`].
 pub fn image(name: &str) -> Option<Definition> {
     Some(Definition {

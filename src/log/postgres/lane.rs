@@ -32,7 +32,7 @@ const ANSWER_BYTES_MAX: usize = 16 << 20;
 
 /// What a statement gave.
 #[derive(Debug)]
-pub(super) enum Answer {
+pub(crate) enum Answer {
     /// It was carried out.
     Done(Done),
     /// A unique key was taken: it changed nothing.
@@ -41,14 +41,14 @@ pub(super) enum Answer {
 
 /// Rows returned and rows changed.
 #[derive(Debug, Default)]
-pub(super) struct Done {
-    pub(super) rows: Vec<Row>,
-    pub(super) affected: u64,
+pub(crate) struct Done {
+    pub(crate) rows: Vec<Row>,
+    pub(crate) affected: u64,
 }
 
 impl Answer {
     /// For statements that cannot conflict.
-    pub(super) fn done(self) -> Result<Done, LogError> {
+    pub(crate) fn done(self) -> Result<Done, LogError> {
         match self {
             Answer::Done(done) => Ok(done),
             Answer::Conflict => Err(LogError::Refused("a unique key conflicts where none can".to_owned())),
@@ -58,7 +58,7 @@ impl Answer {
 
 /// One connection, made when needed and made again when lost.
 #[derive(Debug)]
-pub(super) struct Lane {
+pub(crate) struct Lane {
     /// For the logs.
     name: &'static str,
     settings: Settings,
@@ -82,7 +82,7 @@ impl Drop for Session {
 }
 
 impl Lane {
-    pub(super) fn new(name: &'static str, settings: Settings) -> Lane {
+    pub(crate) fn new(name: &'static str, settings: Settings) -> Lane {
         Lane {
             name,
             settings,
@@ -96,7 +96,7 @@ impl Lane {
     ///
     /// # Errors
     /// `Unavailable` when `until` has passed; others at once.
-    pub(super) async fn run(
+    pub(crate) async fn run(
         &self,
         until: Instant,
         statement: &'static str,

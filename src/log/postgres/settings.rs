@@ -20,7 +20,7 @@ const KEEPALIVE_RETRIES: u32 = 3;
 /// tokio-postgres would go through several hosts by itself, but does not leave one that accepts a connection and then
 /// says nothing (a stopped process); so each is tried alone and with a limit.
 #[derive(Clone)]
-pub(super) struct Settings {
+pub(crate) struct Settings {
     pub(super) hosts: Vec<Config>,
 }
 
@@ -32,7 +32,7 @@ impl std::fmt::Debug for Settings {
 }
 
 impl Settings {
-    pub(super) fn parse(url: &str) -> Result<Settings, LogError> {
+    pub(crate) fn parse(url: &str) -> Result<Settings, LogError> {
         let wrong = |what: &str| LogError::Refused(format!("{}: {what}", redacted(url)));
         let tls =
             "TLS to the database is not built in yet; use a private network or a Unix socket, and sslmode=disable";

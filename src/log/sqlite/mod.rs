@@ -293,7 +293,7 @@ impl Log for Sqlite {
 }
 
 /// What goes wrong on a store's thread.
-enum Failure {
+pub(crate) enum Failure {
     Sqlite(rusqlite::Error),
     Log(LogError),
 }
@@ -349,7 +349,7 @@ async fn call<T: Send + 'static>(
 }
 
 /// Try until `until` while the file is busy.
-fn persist<T>(until: Instant, mut what: impl FnMut() -> Result<T, Failure>) -> Result<T, LogError> {
+pub(crate) fn persist<T>(until: Instant, mut what: impl FnMut() -> Result<T, Failure>) -> Result<T, LogError> {
     loop {
         let error = match what() {
             Ok(value) => return Ok(value),
@@ -368,7 +368,8 @@ fn persist<T>(until: Instant, mut what: impl FnMut() -> Result<T, Failure>) -> R
     }
 }
 
-fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Failure> {
+/// A connection whose commits are on the disk.
+pub(crate) fn connect(path: &Path, flags: OpenFlags) -> Result<Connection, Failure> {
     let flags = flags | OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags)?;
     connection.busy_timeout(BUSY)?;

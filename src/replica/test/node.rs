@@ -48,6 +48,7 @@ pub(super) fn settings(me: u16, nodes: u16) -> Settings {
         pending_max: 4096,
         checkpoint_every: None,
         detect: Detect::default(),
+        votes_urgent: false,
         seed: 7,
     }
 }

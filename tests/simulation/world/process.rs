@@ -37,6 +37,7 @@ impl World {
             pending_max: 4096,
             checkpoint_every: None,
             detect: Detect::default(),
+            votes_urgent: false,
             seed: 1,
         };
         let process = Process {

@@ -1,10 +1,13 @@
 //! How the nodes of a cluster look to each other: who is lost, to whom, and after which time.
 
+use std::os::unix::fs::PermissionsExt;
 use std::time::{Duration, Instant};
 
 use quorate::admin::{AdminError, Client, DatabaseStatus, DigestVerdict, NodeState, NodeStatus};
 use quorate::demo::topology::node;
 
+use crate::checkpoints::{OFTEN, wait_for_checkpoints};
+use crate::evict::flip_bits;
 use crate::lab::{Lab, PATIENCE, Setup, StoreKind};
 
 /// What `[detect]` says by default.
@@ -194,4 +197,55 @@ fn only_who_was_put_out_is_readmitted() {
     }
     let list = lab.prints(2, &["node", "list"]);
     assert_eq!(list.lines().count(), 4, "{list}");
+}
+
+/// The others run the hook, `status` says who is out, and an operator lets it come back.
+#[test]
+fn who_was_put_out_is_told_of_and_readmitted() {
+    let folder = tempfile::tempdir().unwrap();
+    let (hook, told) = (folder.path().join("hook"), folder.path().join("told"));
+    let script = format!("#!/bin/sh\necho $QUORATE_NODE says $1 >> {}\n", told.display());
+    std::fs::write(&hook, script).unwrap();
+    std::fs::set_permissions(&hook, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let node_extra = format!("\n[hooks]\nevicted = {hook:?}\n");
+    let setup = Setup {
+        cluster_extra: OFTEN,
+        node_extra: Box::leak(node_extra.into_boxed_str()), // as long as the process
+        ..Setup::on(StoreKind::Postgres)
+    };
+    let Some(mut lab) = Lab::start(&setup) else { return };
+    wait_all_well(&lab);
+    wait_for_checkpoints(&lab, 1);
+    let (by, victim) = (lab.sequencer(), lab.follower(None));
+    flip_bits(lab.cluster.pid(victim).unwrap());
+    wait_state(&lab, by, victim, NodeState::Evicted);
+    let status = lab.cluster.status(by).unwrap();
+    let out: Vec<&str> = status.evicted.iter().map(|evicted| evicted.node.as_str()).collect();
+    assert_eq!(out, [node(victim)]);
+    assert!(
+        matches!(status.nodes[victim].digest, DigestVerdict::Differs(_)),
+        "{status:?}"
+    );
+
+    let survivors: Vec<String> = (0..3)
+        .filter(|index| *index != victim)
+        .map(|index| format!("{} says {}", node(index), node(victim)))
+        .collect();
+    let all_told = || {
+        let text = std::fs::read_to_string(&told).unwrap_or_default();
+        let mut lines: Vec<&str> = text.lines().collect();
+        lines.sort_unstable();
+        lines == survivors
+    };
+    lab.cluster
+        .wait_for("both others to run the hook", PATIENCE, all_told)
+        .unwrap();
+
+    lab.cluster.kill(victim); // it has stopped itself: only forget it
+    let said = lab.prints(by, &["node", "readmit", &node(victim)]);
+    assert!(said.contains("is readmitted by entry"), "{said}");
+    assert_eq!(lab.cluster.status(by).unwrap().evicted, []);
+    lab.cluster.start_node(victim).unwrap();
+    wait_all_well(&lab);
+    lab.assert_digests_equal();
 }

@@ -13,6 +13,7 @@ pub mod evidence;
 pub mod executor;
 pub mod explain;
 pub mod guest;
+pub mod health;
 pub mod images;
 pub mod log;
 pub mod node;

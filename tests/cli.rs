@@ -7,7 +7,7 @@ use std::path::Path;
 use std::process::{Command, Output, Stdio};
 use std::sync::Arc;
 
-use quorate::admin::{AdminBackend, AdminServer, DigestAt, Feed, Refusal, Status};
+use quorate::admin::{AdminBackend, AdminServer, DigestAt, Feed, Readmitted, Refusal, Status};
 use quorate::log::{AgreedTime, Entry, Grant, Index, Log, Missing, PATIENCE, Term, migrate, open};
 
 const NODE: &str = "node = \"a\"\nstate_dir = \"state\"\n[tap]\nname = \"tap0\"\n";
@@ -117,6 +117,17 @@ fn wrong_settings_are_78_with_file_line_key_and_what_to_do() {
     fs::set_permissions(&key, fs::Permissions::from_mode(0o644)).expect("our own file");
     check(78, &["cluster.key", "everybody", "chmod 600"]);
     fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).expect("our own file");
+    write("node.toml", &format!("{NODE}[hooks]\nevicted = \"page-me\"\n"));
+    check(78, &["page-me", "No such file", "[hooks]"]);
+    fails(
+        folder.path(),
+        &["run", "--config", "node.toml"],
+        78,
+        &["page-me", "[hooks]"],
+    );
+    write("page-me", "#!/bin/sh\n");
+    check(78, &["page-me", "cannot be executed"]);
+    write("node.toml", NODE);
     fs::remove_file(folder.path().join("guest.elf")).expect("there");
     check(78, &["guest.elf", "guest.firmware"]);
 }
@@ -162,6 +173,8 @@ fn without_a_node_the_admin_commands_are_75() {
         &["digest"],
         &["capture", "x.pcapng"],
         &["reset"],
+        &["node", "list"],
+        &["node", "readmit", "b"],
     ] {
         let arguments = [command, &["--config", "node.toml"]].concat();
         fails(
@@ -280,6 +293,14 @@ impl AdminBackend for Fake {
         Ok(())
     }
 
+    async fn readmit(&self, node: String) -> Result<Readmitted, Refusal> {
+        Ok(Readmitted {
+            node,
+            index: 9,
+            term: 2,
+        })
+    }
+
     fn console(&self) -> &Feed {
         &self.console
     }
@@ -296,7 +317,14 @@ const STATUS: &str = r#"{"machine":"door","node":"a","version":"1","uptime_ms":1
 "peers":[{"node":"b","link_up":false,"readiness":null,"applied":null}],
 "links":{"messages_out":0,"messages_in":0,"links_up":0,"links_silent":0,"links_overflowed":0,"links_garbled":0,
 "links_replaced":0,"connections_refused":0,"handshakes_failed":0,"handshakes_timed_out":0,"nodes_refused":0,
-"messages_too_long":0},"digest":null,"store":"sqlite:x","store_available":true}"#;
+"messages_too_long":0},"nodes":[
+{"node":"a","state":"catching-up","role":"sequencer","applied":8,"lag_entries":1,"lag_ms":3,
+"digest":{"verdict":"agrees","index":7},"carrier":false,"heartbeat_age_ms":20,"heard_age_ms":null,"version":"1"},
+{"node":"b","state":"lost-link","role":null,"applied":5,"lag_entries":4,"lag_ms":null,"digest":{"verdict":"none"},
+"carrier":null,"heartbeat_age_ms":900,"heard_age_ms":1200,"version":"1"},
+{"node":"c","state":"evicted","role":null,"applied":5,"lag_entries":4,"lag_ms":null,"digest":{"verdict":"differs","index":4},
+"carrier":null,"heartbeat_age_ms":90000,"heard_age_ms":null,"version":"1"}],
+"checkpoint":{"index":6,"age_ms":4500},"evicted":[{"node":"c","index":4}],"split":null,"digest":null,"store":"sqlite:x","store_available":true}"#;
 
 #[test]
 fn a_running_node_is_asked_through_its_socket() {
@@ -324,6 +352,11 @@ fn a_running_node_is_asked_through_its_socket() {
         "not ready: catching up",
         "3 malformed",
         "b: link down",
+        "6, 4 s old",
+        "c: its state was wrong at entry 4",
+        "agrees at 7",
+        "lost (link)",
+        "900 ms ago",
     ] {
         assert!(table.contains(word), "{table} holds {word:?}");
     }
@@ -335,6 +368,25 @@ fn a_running_node_is_asked_through_its_socket() {
         &["not known"],
     );
     assert_eq!(run(&["reset"]), "");
+    assert!(!table.contains('\u{1b}'), "no colour where there is no terminal");
+    assert_eq!(run(&["node", "list"]).lines().count(), 4);
+    let listed: serde_json::Value = serde_json::from_str(&run(&["node", "list", "--json"])).expect("JSON");
+    assert_eq!(listed, json["nodes"]);
+    assert_eq!(
+        run(&["node", "readmit", "c"]),
+        "c is readmitted by entry 9 of term 2; start it again\n"
+    );
+    for (name, code, word) in [
+        ("z", 64, "use one of a, b, c"),
+        ("b", 65, "b is not evicted: lost (link)"),
+    ] {
+        fails(
+            folder.path(),
+            &["node", "readmit", name, "--socket", "a.sock"],
+            code,
+            &[word],
+        );
+    }
     assert_eq!(run(&["capture", "--duration", "0.1", "-"]), "header");
     run(&["capture", "--duration", "0.1", "x.pcapng"]);
     assert_eq!(fs::read(folder.path().join("x.pcapng")).expect("written"), b"header");

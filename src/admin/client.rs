@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 
-use super::{AdminError, DigestAt, Reply, Request, Status};
+use super::{AdminError, DigestAt, Readmitted, Reply, Request, Status};
 
 /// A status of the largest cluster has some KB.
 const REPLY_BYTES_MAX: u64 = 1 << 20;
@@ -81,6 +81,15 @@ impl Client {
     /// See [`Client::status`].
     pub fn reset(mut self) -> Result<(), AdminError> {
         self.ask(&Request::Reset {})
+    }
+
+    /// Lets a node that was put out come back; waits until the log says so.
+    ///
+    /// # Errors
+    /// See [`Client::status`]; also if it is not in the log in time.
+    pub fn readmit(mut self, node: &str) -> Result<Readmitted, AdminError> {
+        let node = node.to_owned();
+        self.ask(&Request::Readmit { node })
     }
 
     /// The serial console: output to read, input to write.

@@ -8,6 +8,7 @@
 
 pub mod client;
 mod feed;
+mod nodes;
 mod protocol;
 mod server;
 
@@ -20,8 +21,10 @@ use std::path::PathBuf;
 
 pub use client::{Client, Input, Stream};
 pub use feed::{Feed, Listener, Received};
+pub use nodes::{CheckpointStatus, DatabaseStatus, DigestVerdict, EvictedNode, NodeState, NodeStatus};
 pub use protocol::{
-    CheckpointStatus, DigestAt, EdgeStatus, NodeReadiness, NodeRole, PeerStatus, Reply, Request, Status,
+    CaptureStatus, DigestAt, EdgeStatus, NodeReadiness, NodeRole, PeerStatus, Readmitted, Reply, Request, Status,
+    unword, word,
 };
 pub use server::AdminServer;
 
@@ -37,6 +40,8 @@ pub trait AdminBackend: Send + Sync + 'static {
     fn reset(&self) -> impl Future<Output = Result<(), Refusal>> + Send;
     /// Offer bytes typed at a console to the log. May wait while the queue is full.
     fn typed(&self, bytes: Vec<u8>) -> impl Future<Output = Result<(), Refusal>> + Send;
+    /// Offer to the log that `node` may come back, and wait until it is in.
+    fn readmit(&self, node: String) -> impl Future<Output = Result<Readmitted, Refusal>> + Send;
     /// The guest's serial output.
     fn console(&self) -> &Feed;
     /// Packets as pcapng: a section header and interfaces first, then whole blocks.

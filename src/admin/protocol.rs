@@ -2,8 +2,10 @@
 
 use std::collections::BTreeMap;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use super::{CheckpointStatus, EvictedNode, NodeStatus};
 use crate::peers::PeerCounters;
 use crate::replica::{Readiness, Role};
 
@@ -25,6 +27,11 @@ pub enum Request {
     Capture {},
     /// Reset the board: answered by `null`.
     Reset {},
+    /// Let a node that was put out come back: answered by [`Readmitted`] when the log says so.
+    Readmit {
+        /// Its name.
+        node: String,
+    },
 }
 
 /// The answer's line.
@@ -44,6 +51,17 @@ pub struct DigestAt {
     pub index: u64,
     /// BLAKE3 in hexadecimal.
     pub digest: String,
+}
+
+/// The entry that lets a node come back.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Readmitted {
+    /// The node.
+    pub node: String,
+    /// The entry.
+    pub index: u64,
+    /// Its term.
+    pub term: u64,
 }
 
 /// What a node does for the log.
@@ -104,7 +122,7 @@ impl From<Readiness> for NodeReadiness {
 
 /// A node's part in the last checkpoints.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
-pub struct CheckpointStatus {
+pub struct CaptureStatus {
     /// How long the guest stood still for one, median of the last ones, in microseconds.
     pub pause_p50_us: u64,
     /// The longest of them.
@@ -155,9 +173,9 @@ pub struct Status {
     pub append_p50_us: u64,
     /// Time of an append, 99th percentile.
     pub append_p99_us: u64,
-    /// Checkpoints as this node sees them.
+    /// This node's part in the last checkpoints.
     #[serde(default)]
-    pub checkpoints: CheckpointStatus,
+    pub captures: CaptureStatus,
     /// Statements sent to the store since the start.
     pub statements: u64,
     /// Inputs committed since the start, of all nodes.
@@ -168,6 +186,18 @@ pub struct Status {
     pub edge: EdgeStatus,
     /// The other nodes.
     pub peers: Vec<PeerStatus>,
+    /// All nodes.
+    #[serde(default)]
+    pub nodes: Vec<NodeStatus>,
+    /// The newest agreed checkpoint.
+    #[serde(default)]
+    pub checkpoint: Option<CheckpointStatus>,
+    /// Who was put out.
+    #[serde(default)]
+    pub evicted: Vec<EvictedNode>,
+    /// The index at which nobody knows whose state was right, while that is so.
+    #[serde(default)]
+    pub split: Option<u64>,
     /// What the links counted.
     pub links: PeerCounters,
     /// Digest of the machine after an entry, the last one it was computed for.
@@ -206,4 +236,18 @@ pub struct PeerStatus {
     pub readiness: Option<NodeReadiness>,
     /// The newest entry it said it applied.
     pub applied: Option<u64>,
+}
+
+/// What a value without contents is called, in JSON and in the database.
+#[must_use]
+pub fn word(value: &impl Serialize) -> String {
+    let word = serde_json::to_value(value).ok();
+    word.and_then(|word| word.as_str().map(str::to_owned))
+        .unwrap_or_default()
+}
+
+/// The value of that name.
+#[must_use]
+pub fn unword<T: DeserializeOwned>(word: &str) -> Option<T> {
+    serde_json::from_value(word.into()).ok()
 }

@@ -138,6 +138,7 @@ async fn answer<B: AdminBackend>(stream: UnixStream, backend: &B) -> io::Result<
         Request::Status {} => reply(stream.get_mut(), backend.status().await).await,
         Request::Digest { at } => reply(stream.get_mut(), backend.digest(at.map(Index)).await).await,
         Request::Reset {} => reply(stream.get_mut(), backend.reset().await).await,
+        Request::Readmit { node } => reply(stream.get_mut(), backend.readmit(node).await).await,
         Request::Console {} => {
             reply(stream.get_mut(), Ok(())).await?;
             let (mut input, mut output) = tokio::io::split(stream);

@@ -39,7 +39,7 @@ fn status() -> Status {
         pending_inputs: 0,
         append_p50_us: 700,
         append_p99_us: 900,
-        checkpoints: CheckpointStatus::default(),
+        captures: CaptureStatus::default(),
         statements: 10,
         inputs: 3,
         executed: 1_000_000,
@@ -57,6 +57,25 @@ fn status() -> Status {
             readiness: None,
             applied: None,
         }],
+        nodes: vec![NodeStatus {
+            node: "b".to_owned(),
+            state: NodeState::LostDatabase,
+            role: None,
+            applied: Some(7),
+            lag_entries: Some(2),
+            lag_ms: None,
+            digest: DigestVerdict::Agrees(5),
+            carrier: Some(true),
+            heartbeat_age_ms: Some(6_000),
+            heard_age_ms: None,
+            version: Some("1".to_owned()),
+        }],
+        checkpoint: Some(CheckpointStatus { index: 4, age_ms: None }),
+        evicted: vec![EvictedNode {
+            node: "c".to_owned(),
+            index: Some(3),
+        }],
+        split: None,
         links: PeerCounters::default(),
         digest: None,
         store: "sqlite:x".to_owned(),
@@ -87,6 +106,17 @@ impl AdminBackend for Fake {
         self.console.publish(bytes.to_ascii_uppercase());
         self.typed.lock().expect("no panic").extend(bytes);
         Ok(())
+    }
+
+    async fn readmit(&self, node: String) -> Result<Readmitted, Refusal> {
+        match node.as_str() {
+            "c" => Ok(Readmitted {
+                node,
+                index: 9,
+                term: 2,
+            }),
+            _ => Err(Refusal(format!("{node} is not evicted"))),
+        }
     }
 
     fn console(&self) -> &Feed {

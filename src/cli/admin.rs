@@ -1,16 +1,14 @@
-//! Commands that ask the running node: status, digest, capture, reset.
+//! Commands that ask the running node: digest, capture, reset.
 
-use std::fmt::Write as _;
 use std::fs::File;
 use std::io::{self, IsTerminal, Read, Write};
 use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
-use comfy_table::Table;
 
 use super::{Exit, Failure, print};
-use crate::admin::{Client, NodeReadiness, NodeRole, Status};
+use crate::admin::Client;
 use crate::config::Config;
 
 /// Which node to ask.
@@ -19,16 +17,6 @@ pub(super) struct SocketArgs {
     /// The node's admin socket [default: as the settings say]
     #[arg(long, value_name = "PATH")]
     socket: Option<PathBuf>,
-}
-
-/// Arguments of `status`.
-#[derive(Debug, Args)]
-pub(super) struct StatusArgs {
-    #[command(flatten)]
-    socket: SocketArgs,
-    /// Print one JSON object
-    #[arg(long)]
-    json: bool,
 }
 
 /// Arguments of `digest`.
@@ -76,110 +64,6 @@ impl SocketArgs {
 pub(super) fn seconds(text: &str) -> Result<Duration, String> {
     let seconds: f64 = text.parse().map_err(|_| "not a number of seconds".to_owned())?;
     Duration::try_from_secs_f64(seconds).map_err(|error| error.to_string())
-}
-
-pub(super) fn status(arguments: &StatusArgs, config: impl FnOnce() -> Result<Config, Failure>) -> Result<(), Failure> {
-    let status = arguments.socket.connect(config)?.status()?;
-    if arguments.json {
-        let json = serde_json::to_string_pretty(&status).expect("a status has string keys and no custom code");
-        return print(format!("{json}\n").as_bytes());
-    }
-    print(show(&status).as_bytes())
-}
-
-/// A status for people.
-fn show(status: &Status) -> String {
-    let mut table = Table::new();
-    table.load_style(comfy_table::presets::NOTHING);
-    let mut row = |name: &str, value: String| {
-        table.add_row([name.to_owned(), value]);
-    };
-    let sequencer = status.sequencer.as_deref().unwrap_or("none known");
-    row("machine", status.machine.clone());
-    row(
-        "node",
-        format!(
-            "{} (version {}, up {} s)",
-            status.node,
-            status.version,
-            status.uptime_ms / 1000
-        ),
-    );
-    row(
-        "role",
-        format!(
-            "{}, sequencer {sequencer}, term {}",
-            show_role(status.role),
-            status.term
-        ),
-    );
-    row("readiness", show_readiness(status.readiness).to_owned());
-    row(
-        "entries",
-        format!(
-            "{} committed, {} applied, lag {} ms",
-            status.committed, status.applied, status.lag_ms
-        ),
-    );
-    row(
-        "guest",
-        format!(
-            "{}, agreed time {} ms",
-            status.activity,
-            status.agreed_time_ns / 1_000_000
-        ),
-    );
-    if let Some(crash) = &status.crash {
-        row("crashed", format!("{crash} (`quorate reset` starts it again)"));
-    }
-    row(
-        "append",
-        format!("p50 {} us, p99 {} us", status.append_p50_us, status.append_p99_us),
-    );
-    row("pending inputs", status.pending_inputs.to_string());
-    row(
-        "frames",
-        format!("{} in, {} out", status.edge.frames_in, status.edge.frames_out),
-    );
-    for (reason, count) in &status.edge.dropped {
-        row("  dropped", format!("{count} {reason}"));
-    }
-    if let Some(digest) = &status.digest {
-        row("digest", format!("{} {}", digest.index, digest.digest));
-    }
-    let available = if status.store_available { "" } else { " (not available)" };
-    row("store", format!("{}{available}", status.store));
-    for peer in &status.peers {
-        let mut value = format!("{}: link {}", peer.node, if peer.link_up { "up" } else { "down" });
-        if let Some(readiness) = peer.readiness {
-            let _ = write!(value, ", {}", show_readiness(readiness));
-        }
-        if let Some(applied) = peer.applied {
-            let _ = write!(value, ", {applied} applied");
-        }
-        row("peer", value);
-    }
-    format!("{}\n", table.trim_fmt())
-}
-
-fn show_role(role: NodeRole) -> &'static str {
-    match role {
-        NodeRole::Follower => "follower",
-        NodeRole::Candidate => "candidate",
-        NodeRole::Sequencer => "sequencer",
-    }
-}
-
-fn show_readiness(readiness: NodeReadiness) -> &'static str {
-    match readiness {
-        NodeReadiness::Ready => "ready",
-        NodeReadiness::Unconfirmed => "not ready: the log was not confirmed in time",
-        NodeReadiness::CatchingUp => "not ready: catching up",
-        NodeReadiness::EdgeUnfit => "not ready: uplink or TAP not fit",
-        NodeReadiness::Unlisted => "not ready: the sequencer does not see this node",
-        NodeReadiness::Split => "not ready: no majority knows whose state is right; everything stands still",
-        NodeReadiness::Evicted => "not ready: evicted, its state was wrong; `quorate node readmit` lets it come back",
-    }
 }
 
 pub(super) fn digest(arguments: &DigestArgs, config: impl FnOnce() -> Result<Config, Failure>) -> Result<(), Failure> {

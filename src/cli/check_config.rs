@@ -5,10 +5,12 @@ use std::fmt::Write as _;
 use super::{Exit, Failure, print};
 use crate::config::Config;
 use crate::images::GuestFiles;
+use crate::node::check_hooks;
 
 /// Prints the settings as they are used, and the digest that must be equal on all nodes with what goes into it.
 pub(super) fn check_config(config: &Config) -> Result<(), Failure> {
     config.cluster.key()?;
+    check_hooks(&config.hooks)?;
     let files = GuestFiles::open(&config.cluster)?;
     let digest = config.cluster.digest(files.hashes(), machine::ENGINE_ID);
     let settings = toml::to_string(config)

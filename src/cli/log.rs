@@ -7,7 +7,7 @@ use indicatif::ProgressBar;
 
 use super::admin::seconds;
 use super::{Exit, Failure, print, runtime};
-use crate::config::Config;
+use crate::config::{Cluster, Config};
 use crate::explain::explain;
 use crate::log::{self, AgreedTime, AnyLog, CheckReport, Entry, Index, Log, LogError, Missing, Row, describe};
 
@@ -88,22 +88,42 @@ pub(super) enum DbCommand {
 }
 
 /// A log to be opened.
-struct Target {
+pub(super) struct Target {
     url: String,
-    machine: String,
+    pub(super) machine: String,
     /// Names of its nodes, where the settings are known.
     nodes: Vec<String>,
     patience: Duration,
 }
 
 impl StoreArgs {
+    /// Whether a database was named.
+    pub(super) fn is_named(&self) -> bool {
+        self.store.is_some()
+    }
+
     fn target(&self, config: impl FnOnce() -> Result<Config, Failure>) -> Result<Target, Failure> {
-        let (url, machine, nodes) = match (&self.store, &self.machine) {
-            (Some(url), Some(machine)) => (url.clone(), machine.clone(), Vec::new()),
+        let cluster = match self.is_named() {
+            true => None,
+            false => Some(config()?.cluster),
+        };
+        self.target_of(cluster.as_ref())
+    }
+
+    /// The log named, or else the cluster's.
+    pub(super) fn target_of(&self, cluster: Option<&Cluster>) -> Result<Target, Failure> {
+        let (url, machine, nodes) = match (&self.store, &self.machine, cluster) {
+            (Some(url), Some(machine), _) => (url.clone(), machine.clone(), Vec::new()),
+            (_, _, Some(cluster)) => {
+                let nodes = cluster.nodes.iter().map(|node| node.name.clone());
+                (cluster.store.url(), cluster.machine.clone(), nodes.collect())
+            }
             _ => {
-                let cluster = config()?.cluster;
-                let nodes = cluster.nodes.into_iter().map(|node| node.name);
-                (cluster.store.url(), cluster.machine, nodes.collect())
+                return Err(Failure::new(
+                    Exit::Usage,
+                    "no database is named",
+                    "use --store and --machine",
+                ));
             }
         };
         Ok(Target {
@@ -116,7 +136,7 @@ impl StoreArgs {
 }
 
 impl Target {
-    async fn open(&self) -> Result<AnyLog, LogError> {
+    pub(super) async fn open(&self) -> Result<AnyLog, LogError> {
         log::open(&self.url, &self.machine, self.patience, Missing::Refuse).await
     }
 }

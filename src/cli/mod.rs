@@ -13,8 +13,10 @@ mod diff;
 mod exit;
 mod log;
 mod logging;
+mod node;
 mod replay;
 mod run;
+mod status;
 mod strict;
 
 use std::ffi::OsString;
@@ -48,8 +50,11 @@ enum Command {
     Run(run::RunArgs),
     /// Show one guest on several nodes of this host, and a node that dies meanwhile
     Demo(demo::DemoArgs),
-    /// Show how the node is
-    Status(admin::StatusArgs),
+    /// Show how the node is, and how it sees the others
+    Status(status::StatusArgs),
+    /// The cluster's nodes
+    #[command(subcommand)]
+    Node(node::NodeCommand),
     /// Connect to the guest's serial port; Ctrl-] leaves
     Console(console::ConsoleArgs),
     /// Print the machine's digest and the entry it belongs to
@@ -129,7 +134,8 @@ fn dispatch(cli: Cli) -> Result<(), Failure> {
             run::run(config, &arguments)
         }
         Command::Demo(arguments) => demo::run(&arguments),
-        Command::Status(arguments) => admin::status(&arguments, config),
+        Command::Status(arguments) => status::status(&arguments, config),
+        Command::Node(command) => node::node(&command, config),
         Command::Console(arguments) => console::console(&arguments, config),
         Command::Digest(arguments) => admin::digest(&arguments, config),
         Command::Capture(arguments) => admin::capture(&arguments, config),

@@ -34,6 +34,12 @@
 //! lag_max_ms = 1000                 # not ready when execution is this far behind the log           default: 1000
 //! stale_max_ms = 1000               # packets later than this are not let out                       default: 1000
 //!
+//! [detect]                          # how the loss of a node is noticed
+//! enabled = true                    # false: a fixed set; no node is given up because it is silent  default: true
+//! status_max_ms = 500               # not counted as ready when silent on its link for this long    default: 500
+//! heartbeat_ms = 1000               # a node writes into the database how it is so often            default: 1000
+//! heartbeat_max_ms = 5000           # not counted as ready when that stood still for this long      default: 5000
+//!
 //! [checkpoint]                      # the machine's state in the database
 //! every_s = 10                      # so often, in seconds of agreed time; 0: never                 default: 10
 //! keep = 6                          # at least so many are kept,                                    default: 6
@@ -61,6 +67,8 @@ use crate::peers::ClusterKey;
 
 /// Every node has a link to every other one and checks every entry: far below this the database is the limit.
 const NODES_MAX: usize = 32;
+/// A heartbeat that is late, and one that is lost, are no loss of the node.
+const HEARTBEATS_MISSED: u64 = 3;
 /// Names appear in file names, SQL and metrics.
 const NAME_BYTES_MAX: usize = 32;
 
@@ -82,6 +90,8 @@ pub struct Cluster {
     pub network: Network,
     /// Limits in time.
     pub timing: Timing,
+    /// How the loss of a node is noticed.
+    pub detect: Detect,
     /// When checkpoints are made, and how long they are kept.
     pub checkpoint: Checkpoints,
 }
@@ -161,6 +171,31 @@ impl Default for Timing {
             confirm_max_ms: Bounded::new(1_500),
             lag_max_ms: Bounded::new(1_000),
             stale_max_ms: Bounded::new(1_000),
+        }
+    }
+}
+
+/// How the loss of a node is noticed; times in milliseconds.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Detect {
+    /// False: a fixed set of nodes; all that were not put out count as ready, whether they are there or not.
+    pub enabled: bool,
+    /// A node that said nothing over its link for this long does not count as ready; it speaks every 100 ms.
+    pub status_max_ms: Bounded<200, 60_000>,
+    /// Between two heartbeats in the database.
+    pub heartbeat_ms: Bounded<100, 60_000>,
+    /// A node whose heartbeat stands still for this long does not count as ready.
+    pub heartbeat_max_ms: Bounded<300, 600_000>,
+}
+
+impl Default for Detect {
+    fn default() -> Detect {
+        Detect {
+            enabled: true,
+            status_max_ms: Bounded::new(500),
+            heartbeat_ms: Bounded::new(1_000),
+            heartbeat_max_ms: Bounded::new(5_000),
         }
     }
 }
@@ -245,6 +280,7 @@ pub(super) struct ClusterFile {
     network: Spanned<NetworkTable>,
     #[serde(default)]
     timing: Timing,
+    detect: Option<Spanned<Detect>>,
     #[serde(default)]
     checkpoint: Checkpoints,
 }
@@ -290,6 +326,7 @@ pub(super) fn resolve(source: &Source, file: ClusterFile) -> Result<Cluster, Con
     let machine = file.machine.into_inner();
     let guest = guest::resolve(source, file.guest, &machine)?;
     let network = resolve_network(source, &file.network, file.node.get_ref(), &machine, guest.mac)?;
+    let detect = resolve_detect(source, file.detect)?;
     let plain = |node: NodeTable| ClusterNode {
         name: node.name.into_inner(),
         peer: node.peer.into_inner(),
@@ -303,8 +340,25 @@ pub(super) fn resolve(source: &Source, file: ClusterFile) -> Result<Cluster, Con
         guest,
         network,
         timing: file.timing,
+        detect,
         checkpoint: file.checkpoint,
     })
+}
+
+fn resolve_detect(source: &Source, table: Option<Spanned<Detect>>) -> Result<Detect, ConfigError> {
+    let Some(table) = table else {
+        return Ok(Detect::default());
+    };
+    let (every_ms, limit_ms) = (
+        table.get_ref().heartbeat_ms.get(),
+        table.get_ref().heartbeat_max_ms.get(),
+    );
+    if limit_ms < HEARTBEATS_MISSED * every_ms {
+        let what = format!("{limit_ms} ms are too short for a heartbeat every {every_ms} ms");
+        let fix = format!("use at least {}", HEARTBEATS_MISSED * every_ms);
+        return Err(source.wrong(&table, "detect.heartbeat_max_ms", what, fix));
+    }
+    Ok(table.into_inner())
 }
 
 /// Checks a name of a machine or a node.

@@ -6,7 +6,7 @@ use super::values::Release;
 use super::{Config, ConfigError};
 use crate::log::NodeId;
 use crate::peers::PeersConfig;
-use crate::replica::Settings;
+use crate::replica::{Detect, Settings};
 
 /// A follower reads the database at least this often; half the shortest lease that makes sense.
 const WATCH_EVERY: Duration = Duration::from_millis(500);
@@ -15,7 +15,7 @@ impl Config {
     /// Settings of the replica. `seed`: random, for append ids.
     #[must_use]
     pub fn replica(&self, incarnation: u64, seed: u64) -> Settings {
-        let timing = &self.cluster.timing;
+        let (timing, detect) = (&self.cluster.timing, &self.cluster.detect);
         let size = |value: u64| usize::try_from(value).expect("bounded far below 32 bits");
         Settings {
             me: self.me,
@@ -29,6 +29,11 @@ impl Config {
             entry_bytes_max: size(self.limits.entry_bytes_max.get()),
             pending_max: size(self.limits.pending_max.get()),
             checkpoint_every: self.cluster.checkpoint.every(),
+            detect: Detect {
+                enabled: detect.enabled,
+                status_max: Duration::from_millis(detect.status_max_ms.get()),
+                heartbeat_max: Duration::from_millis(detect.heartbeat_max_ms.get()),
+            },
             votes_urgent: self.cluster.network.release == Release::Vote,
             seed,
         }

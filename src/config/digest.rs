@@ -1,7 +1,7 @@
 //! The digest over everything that must be equal on all nodes for them to compute the same.
 //!
 //! It goes into the genesis entry, and into the Hello of the peer links. What may differ or change without harm is not
-//! in it: the list of nodes, addresses of peers, the store, timing, who lets packets out.
+//! in it: the list of nodes, addresses of peers, the store, timing, how the loss of a node is noticed, who lets packets out.
 
 use std::fmt::Write as _;
 

@@ -20,12 +20,12 @@ mod test;
 
 use std::path::Path;
 
-pub use cluster::{Checkpoints, Cluster, ClusterNode, Mode, Network, Timing};
+pub use cluster::{Checkpoints, Cluster, ClusterNode, Detect, Mode, Network, Timing};
 pub use digest::ClusterDigest;
 pub use error::ConfigError;
 pub use guest::{Boot, Disk, Execution, Guest};
 pub use key::{create_key_file, read_key_file};
-pub use node::{Config, Limits, LogFormat, LogSettings, Tap};
+pub use node::{Config, Hooks, Limits, LogFormat, LogSettings, Tap};
 pub use values::{Blake3, Bounded, Egress, Mac, Release, Store};
 
 use error::Source;

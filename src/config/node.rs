@@ -18,6 +18,9 @@
 //! [admin]
 //! socket = "admin.sock"             # for `quorate status` and others     default: admin.sock in state_dir
 //!
+//! [hooks]                           # programs this node runs when something happens
+//! evicted = "/usr/local/bin/page"   # another node was put out; arguments: its name, the entry      default: none
+//!
 //! [limits]
 //! entry_bytes_max = 1048576         # most bytes of inputs in one entry                             default: 1 MiB
 //! pending_max = 4096                # inputs of this node that wait for their commit                default: 4096
@@ -62,6 +65,8 @@ pub struct Config {
     pub log: LogSettings,
     /// Its admin socket.
     pub admin: Admin,
+    /// Programs it runs when something happens.
+    pub hooks: Hooks,
     /// What bounds its queues.
     pub limits: Limits,
     /// What it has in common with the others.
@@ -116,6 +121,13 @@ pub struct Admin {
     pub socket: PathBuf,
 }
 
+/// Programs that a node runs when something happens.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Hooks {
+    /// Another node was put out.
+    pub evicted: Option<PathBuf>,
+}
+
 /// What bounds this node's queues.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -155,6 +167,8 @@ pub(super) struct NodeFile {
     log: LogTable,
     #[serde(default)]
     admin: AdminTable,
+    #[serde(default)]
+    hooks: HooksTable,
     #[serde(default)]
     limits: Limits,
 }
@@ -217,6 +231,12 @@ struct AdminTable {
     socket: Option<Spanned<PathBuf>>,
 }
 
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+struct HooksTable {
+    evicted: Option<PathBuf>,
+}
+
 /// Checks what the shape cannot say, reads the cluster's file, and fills in what is derived.
 pub(super) fn resolve(source: &Source, file: NodeFile) -> Result<Config, ConfigError> {
     check_name(source, &file.node, "node")?;
@@ -260,6 +280,9 @@ pub(super) fn resolve(source: &Source, file: NodeFile) -> Result<Config, ConfigE
         },
         log,
         admin,
+        hooks: Hooks {
+            evicted: file.hooks.evicted.map(|path| source.relative(&path)),
+        },
         limits: file.limits,
         cluster,
         node,

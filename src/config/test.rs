@@ -96,6 +96,11 @@ fn a_complete_node_with_the_cluster_inside() {
         (2, NodeId(1), 3, 4)
     );
     toml::to_string(&config).expect("it can be printed");
+    assert_eq!(settings.detect, crate::replica::Detect::default());
+    assert_eq!(config.hooks, Hooks::default());
+    let hooked = inline().replace("[tap]", "[hooks]\nevicted = \"page\"\n[tap]");
+    let hooks = node(&hooked).expect("valid").hooks;
+    assert_eq!(hooks.evicted.as_deref(), Some(Path::new("/etc/quorate/page")));
 }
 
 #[test]
@@ -244,6 +249,13 @@ fn mistakes_in_the_cluster_are_named_with_line_column_and_key() {
             19,
             13,
             "network.flows_max: 1 is not between",
+        ),
+        (
+            "[network]\n",
+            "[detect]\nheartbeat_max_ms = 2000\n[network]\n",
+            18,
+            1,
+            "detect.heartbeat_max_ms: 2000 ms are too short for a heartbeat every 1000 ms",
         ),
         (
             "board = ",

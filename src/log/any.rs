@@ -7,6 +7,7 @@ use super::postgres::redacted;
 use super::schema::{self, Migrated};
 use super::{Appended, Head, Index, Lease, Log, LogError, Memory, NewRow, NodeId, Postgres, Row, Sqlite, Term};
 use crate::checkpoint::{Content, Header, People, Place, Store, StoredBlock};
+use crate::health::{Heartbeat, Heartbeats, Seen};
 
 /// How long a call keeps trying before it answers [`LogError::Unavailable`]: CockroachDB moves the leases of a dead node
 /// within 13 s at worst.
@@ -142,6 +143,16 @@ impl Store for AnyLog {
 
     async fn retire(&self, oldest: Index) -> Result<bool, LogError> {
         each!(self, log => log.retire(oldest))
+    }
+}
+
+impl Heartbeats for AnyLog {
+    async fn beat(&self, heartbeat: &Heartbeat) -> Result<Vec<Seen>, LogError> {
+        each!(self, log => log.beat(heartbeat))
+    }
+
+    async fn heartbeats(&self) -> Result<Vec<Seen>, LogError> {
+        each!(self, log => log.heartbeats())
     }
 }
 

@@ -1,6 +1,7 @@
 //! Numbers between our types and the databases' signed 64-bit columns.
 
-use super::{Head, Index, Lease, LogError, NodeId, Term};
+use super::{AgreedTime, Head, Index, Lease, LogError, NodeId, Term};
+use crate::health::{Heartbeat, Seen};
 
 /// A hash out of a column.
 pub(super) fn hash(bytes: &[u8]) -> Result<[u8; 32], LogError> {
@@ -14,6 +15,53 @@ pub(super) fn hash(bytes: &[u8]) -> Result<[u8; 32], LogError> {
 pub(super) fn node(what: &str, value: u64) -> Result<NodeId, LogError> {
     let node = u16::try_from(value).map_err(|_| LogError::Refused(format!("{what} in the database is {value}")))?;
     Ok(NodeId(node))
+}
+
+/// What a row of `heartbeat` holds besides its texts, in the order of the columns.
+pub(super) struct Beat<'a> {
+    pub(super) node: i64,
+    pub(super) counter: i64,
+    pub(super) incarnation: i64,
+    pub(super) applied: i64,
+    pub(super) at_ns: i64,
+    pub(super) term: i64,
+    pub(super) voted: Option<i64>,
+    pub(super) digest: Option<&'a [u8]>,
+    pub(super) evicted: &'a str,
+    pub(super) split: Option<i64>,
+    pub(super) age_ms: i64,
+}
+
+impl Beat<'_> {
+    /// The row; its texts are name, readiness, role and version.
+    pub(super) fn seen(self, [name, readiness, role, version]: [String; 4], carrier: bool) -> Result<Seen, LogError> {
+        let number = |what: &str, value: i64| {
+            u64::try_from(value)
+                .map_err(|_| LogError::Refused(format!("a heartbeat's {what} in the database is {value}")))
+        };
+        let index = |what: &str, value: Option<i64>| value.map(|value| number(what, value).map(Index)).transpose();
+        let voted = index("voted", self.voted)?.zip(self.digest.map(hash).transpose()?);
+        Ok(Seen {
+            heartbeat: Heartbeat {
+                node: node("a heartbeat's node", number("node", self.node)?)?,
+                name,
+                incarnation: number("incarnation", self.incarnation)?,
+                applied: Index(number("position", self.applied)?),
+                time: AgreedTime(number("time", self.at_ns)?),
+                readiness,
+                role,
+                term: Term(number("term", self.term)?),
+                carrier,
+                voted,
+                evicted: self.evicted.split_whitespace().map(str::to_owned).collect(),
+                split: index("split", self.split)?,
+                version,
+            },
+            counter: number("counter", self.counter)?,
+            // Clocks of a database's servers differ a little.
+            age_ms: u64::try_from(self.age_ms).unwrap_or_default(),
+        })
+    }
 }
 
 /// A number for a column.

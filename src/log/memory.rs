@@ -5,9 +5,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crate::checkpoint::{AGREED, Content, Header, People, Place, STORING, Store, StoredBlock, WHOLE};
+use crate::health::{Heartbeat, Heartbeats, Seen};
 
 use super::{Appended, Head, Index, Lease, Log, LogError, NewRow, NodeId, Row, Term};
 
@@ -28,6 +29,8 @@ struct Tables {
     /// By place: from which index on it has which contents.
     blocks: BTreeMap<(i64, i64), BTreeMap<Index, [u8; 32]>>,
     contents: BTreeMap<[u8; 32], (Index, Vec<u8>)>,
+    /// With their counters, and when they were written.
+    heartbeats: BTreeMap<NodeId, (Heartbeat, u64, Instant)>,
 }
 
 impl Memory {
@@ -213,6 +216,32 @@ impl Store for Memory {
             .retain(|hash, (index, _)| *index >= oldest || needed.contains(hash));
         tables.rows.retain(|index, _| *index == Index(0) || *index >= oldest);
         Ok(false)
+    }
+}
+
+impl Heartbeats for Memory {
+    async fn beat(&self, heartbeat: &Heartbeat) -> Result<Vec<Seen>, LogError> {
+        {
+            let mut tables = self.tables();
+            let before = tables.heartbeats.get(&heartbeat.node);
+            let later = before.is_some_and(|(before, _, _)| before.incarnation > heartbeat.incarnation);
+            let counter = before.map_or(1, |(_, counter, _)| counter + 1);
+            if !later {
+                let row = (heartbeat.clone(), counter, Instant::now());
+                tables.heartbeats.insert(heartbeat.node, row);
+            }
+        }
+        self.heartbeats().await
+    }
+
+    async fn heartbeats(&self) -> Result<Vec<Seen>, LogError> {
+        let tables = self.tables();
+        let seen = |(heartbeat, counter, written): &(Heartbeat, u64, Instant)| Seen {
+            heartbeat: heartbeat.clone(),
+            counter: *counter,
+            age_ms: u64::try_from(written.elapsed().as_millis()).unwrap_or(u64::MAX),
+        };
+        Ok(tables.heartbeats.values().map(seen).collect())
     }
 }
 

@@ -1,8 +1,8 @@
 //! The log in PostgreSQL or CockroachDB: the statements and what their answers mean.
 //!
-//! Every statement goes through `Lane::run`, which connects, retries and gives up. A store has four lanes,
-//! that is four connections: appends, the lease, reading, and checkpoints, so that reading a long tail or storing a
-//! checkpoint never delays an append or a renewal. Each lane runs one statement at a time.
+//! Every statement goes through `Lane::run`, which connects, retries and gives up. A store has five lanes,
+//! that is five connections: appends, the lease, reading, checkpoints, and heartbeats, so that reading a long tail, storing a
+//! checkpoint or telling how a node is never delays an append or a renewal. Each lane runs one statement at a time.
 //!
 //! The fence is in the statements: APPEND builds its row from the predecessor's, which must be of the appender's term, so
 //! it is safe at READ COMMITTED and needs no transaction of several statements. An append in doubt is simply run again:
@@ -10,6 +10,7 @@
 
 mod checkpoint;
 mod fault;
+mod heartbeat;
 pub(crate) mod lane;
 pub(crate) mod settings;
 
@@ -74,6 +75,8 @@ pub struct Postgres {
     read: Lane,
     /// Checkpoints.
     checkpoint: Lane,
+    /// Heartbeats.
+    heartbeat: Lane,
 }
 
 impl Postgres {
@@ -89,6 +92,7 @@ impl Postgres {
         let machine = find_machine(&control, until, machine, missing).await?;
         let lane = |name| Lane::new(name, settings.clone());
         let (append, read, checkpoint) = (lane("append"), lane("read"), lane("checkpoint"));
+        let heartbeat = lane("heartbeat");
         Ok(Postgres {
             machine,
             patience,
@@ -96,6 +100,7 @@ impl Postgres {
             control,
             read,
             checkpoint,
+            heartbeat,
         })
     }
 

@@ -4,18 +4,21 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::time::timeout;
 use tracing::warn;
 
 use super::crash::CrashWatch;
 use super::statistics::Statistics;
-use super::{Node, Stop};
+use super::{Node, Stop, overview};
 use crate::admin::{
-    AdminBackend, AdminError, AdminServer, CheckpointStatus, DigestAt, EdgeStatus, Feed, PeerStatus, Refusal, Status,
+    AdminBackend, AdminError, AdminServer, CaptureStatus, DigestAt, EdgeStatus, Feed, PeerStatus, Readmitted, Refusal,
+    Status,
 };
 use crate::capture::Capture;
+use crate::clock;
 use crate::config::Config;
 use crate::executor::{Command, DigestError};
 use crate::guest::StateDigest;
@@ -24,6 +27,9 @@ use crate::replica::{Activity, Event, Role};
 
 /// Calls that wait for the main loop: it answers within one round, so more means it is stuck.
 const CALLS_MAX: usize = 64;
+
+/// How long a client waits for an entry; less than its patience for an answer.
+const COMMIT_MAX: Duration = Duration::from_secs(8);
 
 /// The serial port consoles are joined to.
 const CONSOLE_PORT: u8 = 0;
@@ -34,6 +40,7 @@ pub(super) enum Call {
     Digest(Option<Index>, oneshot::Sender<Result<StateDigest, DigestError>>),
     Reset,
     Typed(Vec<u8>),
+    Readmit(String, oneshot::Sender<Result<oneshot::Receiver<Readmitted>, Refusal>>),
 }
 
 impl fmt::Debug for Call {
@@ -43,6 +50,7 @@ impl fmt::Debug for Call {
             Call::Digest(at, _) => write!(to, "digest at {at:?}"),
             Call::Reset => to.write_str("reset"),
             Call::Typed(bytes) => write!(to, "{} bytes typed", bytes.len()),
+            Call::Readmit(node, _) => write!(to, "readmit {node}"),
         }
     }
 }
@@ -90,6 +98,19 @@ impl AdminBackend for Backend {
 
     async fn typed(&self, bytes: Vec<u8>) -> Result<(), Refusal> {
         self.call(Call::Typed(bytes)).await
+    }
+
+    async fn readmit(&self, node: String) -> Result<Readmitted, Refusal> {
+        let (reply, offered) = oneshot::channel();
+        self.call(Call::Readmit(node, reply)).await?;
+        let committed = offered.await.map_err(|_| stopping())??;
+        match timeout(COMMIT_MAX, committed).await {
+            Ok(readmitted) => readmitted.map_err(|_| stopping()),
+            Err(_) => Err(Refusal(format!(
+                "it was offered, and is not in the log after {} s: no sequencer takes it, or the database is away",
+                COMMIT_MAX.as_secs()
+            ))),
+        }
     }
 
     fn console(&self) -> &Feed {
@@ -143,6 +164,11 @@ impl Admin {
         self.calls.recv().await
     }
 
+    /// This node's settings.
+    pub(super) fn config(&self) -> &Config {
+        &self.config
+    }
+
     /// What the settings call `node`.
     pub(super) fn node_name(&self, node: NodeId) -> &str {
         &self.config.cluster.node(node).name
@@ -174,8 +200,31 @@ pub(super) fn answer<L: Log>(node: &mut Node<L>, call: Call) -> Result<Option<Ev
                 bytes,
             })));
         }
+        Call::Readmit(name, reply) => return Ok(readmit(node, &name, reply)),
     }
     Ok(None)
+}
+
+/// Whether a node may be readmitted; then it is offered to the log.
+fn readmit<L: Log>(
+    node: &mut Node<L>,
+    name: &str,
+    reply: oneshot::Sender<Result<oneshot::Receiver<Readmitted>, Refusal>>,
+) -> Option<Event> {
+    let known = node.admin.config.cluster.node_id(name);
+    let Some(id) = known.filter(|id| node.replica.roll().is_evicted(*id)) else {
+        let why = if known.is_some() {
+            "is not evicted"
+        } else {
+            "is no node of this cluster"
+        };
+        drop(reply.send(Err(Refusal(format!("{name} {why}"))))); // the client hung up: nobody to tell
+        return None;
+    };
+    let (committed, waiting) = oneshot::channel();
+    node.health.await_readmission(id, committed);
+    drop(reply.send(Ok(waiting)));
+    Some(Event::Local(Payload::Readmit { node: id }))
 }
 
 fn status<L: Log>(node: &Node<L>) -> Status {
@@ -206,12 +255,16 @@ fn status<L: Log>(node: &Node<L>) -> Status {
         pending_inputs: node.replica.pending() as u64,
         append_p50_us: statistics.append_ns.percentile_us(50).unwrap_or_default(),
         append_p99_us: statistics.append_ns.percentile_us(99).unwrap_or_default(),
-        checkpoints: checkpoints(statistics),
+        captures: captures(statistics),
         statements: statistics.statements,
         inputs: statistics.inputs,
         executed: statistics.executed,
         edge: edge(node),
         peers: peers(node),
+        nodes: overview::nodes(node),
+        checkpoint: overview::checkpoint(node),
+        evicted: overview::evicted(node),
+        split: node.replica.roll().split().map(|index| index.0),
         links: node.peers.counters(),
         digest: None,
         store: config.cluster.store.to_string(),
@@ -219,9 +272,9 @@ fn status<L: Log>(node: &Node<L>) -> Status {
     }
 }
 
-fn checkpoints(statistics: &Statistics) -> CheckpointStatus {
+fn captures(statistics: &Statistics) -> CaptureStatus {
     let (stored, stored_blocks, stored_ms) = statistics.stored.unwrap_or_default();
-    CheckpointStatus {
+    CaptureStatus {
         pause_p50_us: statistics.capture_ns.percentile_us(50).unwrap_or_default(),
         pause_max_us: statistics.capture_ns.percentile_us(100).unwrap_or_default(),
         stored: stored.0,
@@ -270,12 +323,12 @@ fn edge<L: Log>(node: &Node<L>) -> EdgeStatus {
 fn peers<L: Log>(node: &Node<L>) -> Vec<PeerStatus> {
     let name = |id| node.admin.config.cluster.node(id).name.clone();
     node.replica
-        .peers()
-        .map(|(id, link_up, said)| PeerStatus {
-            node: name(id),
-            link_up,
-            readiness: said.map(|said| said.readiness.into()),
-            applied: said.map(|said| said.applied.0),
+        .peers(clock::mono_ns())
+        .map(|view| PeerStatus {
+            node: name(view.node),
+            link_up: view.linked,
+            readiness: view.status.map(|said| said.readiness.into()),
+            applied: view.status.map(|said| said.applied.0),
         })
         .collect()
 }

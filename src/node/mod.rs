@@ -14,6 +14,9 @@
 
 mod backend;
 mod crash;
+mod health;
+mod hook;
+mod overview;
 mod start;
 mod statistics;
 
@@ -35,10 +38,12 @@ use crate::edge::Edge;
 use crate::egress::{Gate, Sent};
 use crate::executor::{Command, Executor, ExecutorGone, Report};
 use crate::guest::StateDigest;
+use crate::health::Heartbeats;
 use crate::log::{Index, Log, LogError, NodeId, Payload, Row};
 use crate::peers::{PeerEvent, PeersHandle};
 use crate::replica::{Action, Event, LogReply, LogRequest, Readiness, Replica};
 
+pub use hook::check_hooks;
 pub use start::{NodeError, run};
 
 /// How often the uplinks are looked at.
@@ -66,6 +71,7 @@ struct Node<L> {
     gate: Arc<Gate>,
     sent: Arc<Sent>,
     admin: backend::Admin,
+    health: health::Health,
     statistics: statistics::Statistics,
     /// `None`: no checkpoints.
     uploader: Option<Uploader>,
@@ -102,7 +108,7 @@ enum Stop {
     Executor(#[from] ExecutorGone),
 }
 
-impl<L: Log + Store> Node<L> {
+impl<L: Log + Store + Heartbeats> Node<L> {
     /// Run until `shutdown`, or until an invariant breaks.
     async fn run(&mut self, shutdown: impl Future<Output = ()>) -> Result<(), Stop> {
         tokio::pin!(shutdown);
@@ -121,6 +127,7 @@ impl<L: Log + Store> Node<L> {
                 Some(event) = self.peer_events.recv() => self.peer(event)?,
                 Some(call) = self.admin.next() => self.call(call)?,
                 Some(uploaded) = self.uploads.recv() => self.uploaded(uploaded)?,
+                happened = self.health.next() => self.health(happened)?,
                 result = self.edge.readable() => self.frames(result)?,
                 _ = links.tick() => self.look_at_links()?,
                 () = sleep_until(Instant::now() + wake) => self.handle(Event::Tick)?,
@@ -145,6 +152,7 @@ impl<L: Log + Store> Node<L> {
             Action::Send(to, message) => self.peers.send(to, &message),
             Action::Execute(entry) => {
                 self.statistics.committed(&entry);
+                self.health.committed(&entry, |node| self.admin.node_name(node));
                 self.executor.command(Command::Apply {
                     entry,
                     received: clock::mono_ns(),
@@ -180,6 +188,9 @@ impl<L: Log + Store> Node<L> {
     }
 
     fn answered(&mut self, tag: u64, started: u64, answer: Result<LogReply, LogError>) -> Result<(), Stop> {
+        if answer.is_ok() {
+            self.statistics.last_log_error = None;
+        }
         match &answer {
             Ok(LogReply::Appended(_)) => {
                 self.gate.confirm(started);
@@ -208,6 +219,7 @@ impl<L: Log + Store> Node<L> {
             uploader.agree(index);
         }
         self.handle(Event::Applied(report.applied))?;
+        self.note_checkpoint();
         match report.vote {
             Some(vote) => self.vote(vote),
             None => Ok(()),
@@ -292,8 +304,9 @@ impl<L: Log + Store> Node<L> {
         if !ready {
             self.gate.set_ready(false); // first the gate: nothing leaves after this line
         }
-        if let Err(error) = self.edge.set_carrier(ready) {
-            warn!(%error, "the TAP's carrier cannot be set");
+        match self.edge.set_carrier(ready) {
+            Ok(()) => self.health.carrier = ready,
+            Err(error) => warn!(%error, "the TAP's carrier cannot be set"),
         }
         if ready {
             self.gate.set_ready(true);
@@ -309,12 +322,16 @@ impl<L: Log + Store> Node<L> {
 
     /// Another node's state is wrong: it is out.
     fn peer_evicted(&self, node: NodeId, index: Index) {
-        let name = &self.admin.node_name(node);
+        let name = self.admin.node_name(node);
         warn!(
             node = name,
             index = index.0,
             "evicted: its state differs from that of most nodes"
         );
+        let config = self.admin.config();
+        if let Some(program) = &config.hooks.evicted {
+            hook::Run::evicted(program, &config.cluster.machine, &config.node, name, index.0).start();
+        }
     }
 
     fn call(&mut self, call: backend::Call) -> Result<(), Stop> {

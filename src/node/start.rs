@@ -15,7 +15,7 @@ use tokio::sync::{mpsc, oneshot, watch};
 use tracing::{info, warn};
 
 use super::statistics::Statistics;
-use super::{Node, Stop, backend};
+use super::{Node, Stop, backend, check_hooks, health};
 use crate::checkpoint::upload::{Target, Uploaded, Uploader};
 use crate::checkpoint::{LoadError, Loaded, load};
 use crate::clock;
@@ -87,6 +87,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     tokio::pin!(shutdown);
     let files = GuestFiles::open(&config.cluster)?;
     let digest = config.cluster.digest(files.hashes(), machine::ENGINE_ID);
+    check_hooks(&config.hooks)?;
     // Before anything else is touched: a wrong file is found at once.
     let first = Entry::genesis(digest.digest, AgreedTime::default());
     Guest::check(
@@ -280,6 +281,7 @@ async fn open(
         gate,
         sent,
         admin,
+        health: health::Health::new(Duration::from_millis(config.cluster.detect.heartbeat_ms.get())),
         statistics: Statistics::default(),
         uploader,
         uploads,

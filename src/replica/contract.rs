@@ -43,10 +43,44 @@ pub struct Settings {
     pub pending_max: usize,
     /// As sequencer, ask for a checkpoint this often; `None`: never. Default 10 s.
     pub checkpoint_every: Option<Duration>,
+    /// How the loss of a node is noticed.
+    pub detect: Detect,
     /// Outputs wait for votes: these are appended at once.
     pub votes_urgent: bool,
     /// Seed for append ids.
     pub seed: u64,
+}
+
+/// How the loss of a node is noticed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Detect {
+    /// False: a fixed set of nodes. As sequencer, list all that were not put out, whether they are there or not.
+    pub enabled: bool,
+    /// A node that said nothing over its link for this long is not counted as ready. Default 500 ms: five statuses.
+    pub status_max: Duration,
+    /// Nor is one whose heartbeat in the database stands still for this long. Default 5 s.
+    pub heartbeat_max: Duration,
+}
+
+impl Default for Detect {
+    fn default() -> Detect {
+        Detect {
+            enabled: true,
+            status_max: Duration::from_millis(500),
+            heartbeat_max: Duration::from_secs(5),
+        }
+    }
+}
+
+/// A node's heartbeat as it was just read from the database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Beat {
+    /// Which node.
+    pub node: NodeId,
+    /// Grows with every heartbeat.
+    pub counter: u64,
+    /// How old it is by the database's clock, in nanoseconds: counts only for the first one that is seen.
+    pub age_ns: u64,
 }
 
 /// What happened.
@@ -71,6 +105,8 @@ pub enum Event {
     Log(u64, Result<LogReply, LogError>),
     /// The executor finished an entry.
     Applied(Applied),
+    /// The heartbeats of all nodes that wrote one were read from the database.
+    Heartbeats(Vec<Beat>),
 }
 
 /// What the executor saw while it applied one entry.

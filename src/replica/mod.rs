@@ -36,14 +36,14 @@ mod test;
 
 pub use contract::*;
 pub use follower::{FollowError, Start};
-pub use membership::PeerStatus;
+pub use membership::{PeerStatus, PeerView};
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::log::{Entry, Index, InputId, LogError, NodeId, Row, Term};
 
-use crate::roll::Turn;
+use crate::roll::{Roll, Turn};
 use follower::Follower;
 use holder::Holder;
 use membership::Peers;
@@ -105,7 +105,7 @@ impl Replica {
             now: Now::default(),
             follower: Follower::new(start),
             offers: Offers::new(settings.me, settings.incarnation, settings.pending_max),
-            peers: Peers::new(settings.me, settings.nodes),
+            peers: Peers::new(settings.me, settings.nodes, &settings.detect),
             holder: Holder::default(),
             requests: Requests::default(),
             work: Work::default(),
@@ -155,6 +155,7 @@ impl Replica {
             Event::PeerDown(peer) => self.peer_down(peer),
             Event::Peer(peer, message) => self.peer_said(peer, message, actions),
             Event::Log(tag, reply) => self.log_answered(tag, reply, actions),
+            Event::Heartbeats(beats) => self.peers.note_beats(&beats, self.now.mono),
             Event::Applied(applied) => match self.follower.applied_one(applied.index) {
                 Ok(()) => self.work.note(applied, self.rate(), self.now.mono),
                 Err(what) => self.fatal(what, actions),
@@ -224,9 +225,15 @@ impl Replica {
         self.work.ticks_per_s()
     }
 
-    /// Every peer: whether there is a link, and what it said last on it.
-    pub fn peers(&self) -> impl Iterator<Item = (NodeId, bool, Option<PeerStatus>)> {
-        self.peers.all().map(|(node, peer)| (node, peer.linked, peer.status))
+    /// Every peer as it looks at `now_mono` (monotonic ns).
+    pub fn peers(&self, now_mono: u64) -> impl Iterator<Item = PeerView> {
+        self.peers.views(now_mono)
+    }
+
+    /// The cluster as the log says, up to [`Replica::committed`].
+    #[must_use]
+    pub fn roll(&self) -> &Roll {
+        self.follower.roll()
     }
 
     /// Offered inputs and doorbells that were of no use: (inputs, doorbells).

@@ -69,7 +69,7 @@ impl Replica {
             let age_ns = self.follower.end().grant.until.0.saturating_sub(last.at.0);
             let least_ns = if roll.stored() == Some(last.index) {
                 ns(every)
-            } else if roll.ready().contains(&last.uploader) {
+            } else if roll.ready().contains(&last.uploader) && self.is_there(last.uploader) {
                 ns(every).max(STORED_WITHIN_NS)
             } else {
                 // It took over from nobody yet: a node that leaves for a moment comes back.
@@ -89,11 +89,19 @@ impl Replica {
     fn uploader(&self) -> NodeId {
         let (me, roll) = (self.settings.me, self.follower.roll());
         let last = roll.captured().map_or(me, |captured| captured.uploader);
-        let others = || roll.ready().iter().copied().filter(|node| *node != me);
+        let others = || {
+            let listed = roll.ready().iter().copied();
+            listed.filter(|node| *node != me && self.is_there(*node))
+        };
         others()
             .find(|node| *node >= last)
             .or_else(|| others().next())
             .unwrap_or(me)
+    }
+
+    /// Whether a listed node can be expected to do something: of a fixed set, only those that are seen.
+    fn is_there(&self, node: NodeId) -> bool {
+        self.settings.detect.enabled || self.seen_ready().contains(&node)
     }
 
     /// Offer what waits to the sequencer, a peer or this node.
@@ -150,11 +158,20 @@ impl Replica {
         self.ask_pending(actions);
     }
 
-    /// The nodes that are ready as this one sees them, ascending.
+    /// Who should be listed as ready, ascending: those that are, as this node sees them, or a fixed set.
     fn ready(&self) -> Vec<NodeId> {
-        let mut ready = self.peers.ready(self.now.mono, self.own_readiness == Readiness::Ready);
+        let mut ready = if self.settings.detect.enabled {
+            self.seen_ready()
+        } else {
+            (0..self.settings.nodes).map(NodeId).collect()
+        };
         ready.retain(|node| !self.follower.roll().is_evicted(*node));
         ready
+    }
+
+    /// The nodes that are ready as this one sees them, ascending.
+    fn seen_ready(&self) -> Vec<NodeId> {
+        self.peers.ready(self.now.mono, self.own_readiness == Readiness::Ready)
     }
 
     fn outlook(&self) -> Outlook {

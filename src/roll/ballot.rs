@@ -62,6 +62,12 @@ impl Ballot {
         self.votes.keys().copied()
     }
 
+    /// What `node` voted, newest first.
+    pub fn votes_of(&self, node: NodeId) -> impl Iterator<Item = (Index, Digest)> {
+        let of_node = move |(index, votes): (&Index, &BTreeMap<NodeId, Digest>)| Some((*index, *votes.get(&node)?));
+        self.votes.iter().rev().filter_map(of_node)
+    }
+
     /// What the votes on `index` say, if `members` are the nodes that should vote.
     #[must_use]
     pub fn verdict(&self, index: Index, members: &[NodeId]) -> Verdict {

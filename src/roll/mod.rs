@@ -43,6 +43,17 @@ pub struct Roll {
     stored: Option<Index>,
 }
 
+/// What became of a vote on a digest.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Agreement {
+    /// More than half said the same at this index.
+    Agrees(Index),
+    /// More than half said something else.
+    Differs(Index),
+    /// Nobody knows who was right.
+    Split(Index),
+}
+
 /// What an entry changed in the roll, besides inputs that are for the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Turn {
@@ -212,6 +223,25 @@ impl Roll {
     #[must_use]
     pub fn stored(&self) -> Option<Index> {
         self.stored
+    }
+
+    /// What became of the newest vote of `node` that the others have decided on; `None`: of none that is remembered.
+    #[must_use]
+    pub fn agreement(&self, node: NodeId) -> Option<Agreement> {
+        self.ballot
+            .votes_of(node)
+            .find_map(|(index, vote)| match self.verdict(index) {
+                Verdict::Open => None,
+                Verdict::Agreed { digest, .. } if digest == vote => Some(Agreement::Agrees(index)),
+                Verdict::Agreed { .. } => Some(Agreement::Differs(index)),
+                Verdict::Split => Some(Agreement::Split(index)),
+            })
+    }
+
+    /// The newest vote of `node` that is remembered.
+    #[must_use]
+    pub fn vote(&self, node: NodeId) -> Option<(Index, [u8; 32])> {
+        self.ballot.votes_of(node).next()
     }
 
     /// The newest index on which more than half agree, and the digest there.

@@ -165,3 +165,18 @@ fn what_is_saved_is_the_same_again() {
     let bytes = postcard::to_stdvec(&log.roll).unwrap();
     assert_eq!(postcard::from_bytes::<Roll>(&bytes).unwrap(), log.roll);
 }
+
+#[test]
+fn a_node_is_shown_by_its_newest_vote_that_was_decided_on() {
+    let mut log = Log::new();
+    log.ready(&[0, 1, 2]);
+    let shown = |log: &Log| [0, 1, 2].map(|node| log.roll.agreement(NodeId(node)));
+    log.append(&[(0, digest(1, 7))]);
+    assert_eq!(shown(&log), [None; 3]);
+    assert_eq!(log.roll.vote(NodeId(0)), Some((Index(1), [7; 32])));
+    log.append(&[(1, digest(1, 7)), (1, digest(2, 7))]);
+    let first = Some(Agreement::Agrees(Index(1)));
+    assert_eq!(shown(&log), [first, first, None], "index 2 is open");
+    log.append(&[(0, digest(3, 1)), (1, digest(3, 2)), (2, digest(3, 3))]);
+    assert_eq!(shown(&log), [Some(Agreement::Split(Index(3))); 3]);
+}

@@ -83,8 +83,8 @@ fn pauses_and_returns(figures: &mut Figures) {
         Bound::Note("a search, a checkpoint every 2 s"),
     );
     let statuses = statuses(&lab);
-    let longest = statuses.iter().map(|status| status.checkpoints.pause_max_us).max();
-    let median = statuses.iter().map(|status| status.checkpoints.pause_p50_us).max();
+    let longest = statuses.iter().map(|status| status.captures.pause_max_us).max();
+    let median = statuses.iter().map(|status| status.captures.pause_p50_us).max();
     figures.add(
         "checkpoint_pause_p50_ms",
         median.unwrap_or_default() as f64 / 1000.0,
@@ -97,8 +97,8 @@ fn pauses_and_returns(figures: &mut Figures) {
     );
     let pause = median.unwrap_or_default() as f64 / 1000.0;
     figures.add("checkpoint_pause_ms", pause, Bound::AtMost(PAUSE_MS_MAX));
-    let stored = statuses.iter().find(|status| status.checkpoints.stored > 0);
-    let stored = stored.expect("one of them stores").checkpoints;
+    let stored = statuses.iter().find(|status| status.captures.stored > 0);
+    let stored = stored.expect("one of them stores").captures;
     figures.add(
         "checkpoint_mb_s",
         stored.stored_blocks as f64 * BLOCK_BYTES / MB / (stored.stored_ms as f64 / 1000.0),

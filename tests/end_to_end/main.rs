@@ -13,6 +13,7 @@ mod demo;
 mod evict;
 mod faults;
 mod flip;
+mod health;
 mod hostile;
 #[allow(dead_code)] // some of it only the benchmarks need
 mod lab;

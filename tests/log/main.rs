@@ -9,6 +9,7 @@
 mod common;
 mod contest;
 mod fencing;
+mod heartbeats;
 mod memory;
 mod postgres;
 mod proxy;

@@ -116,3 +116,27 @@ async fn damage_on_disk_is_found() {
         Err(LogError::Damaged { index: Index(1), .. })
     ));
 }
+
+/// The view is the same on PostgreSQL, where the end-to-end tests read it.
+#[tokio::test]
+async fn people_read_the_cluster_in_a_view() {
+    let (_folder, url) = fresh().await;
+    let place = Place::new(&url);
+    crate::heartbeats::are_counted_and_read_by_all(&place).await;
+    let database = rusqlite::Connection::open(url.strip_prefix("sqlite:").unwrap()).unwrap();
+    let row = database
+        .query_row(
+            "SELECT node, applied, entries_behind, digest, evicted, age_s FROM cluster_status WHERE voted = 5",
+            [],
+            |row| {
+                let texts: (String, String, String) = (row.get(0)?, row.get(3)?, row.get(4)?);
+                let numbers: (i64, i64, f64) = (row.get(1)?, row.get(2)?, row.get(5)?);
+                Ok((texts, numbers))
+            },
+        )
+        .unwrap();
+    let ((node, digest, evicted), (applied, behind, age_s)) = row;
+    assert_eq!((node.as_str(), evicted.as_str()), ("node1", "node2 node3"));
+    assert_eq!((digest, applied, behind), ("09".repeat(32), 7, 0));
+    assert!((-1.0..60.0).contains(&age_s), "{age_s}");
+}

@@ -81,6 +81,8 @@ pub async fn run(place: &Place) {
     every_start_counts(place).await;
     println!("machines");
     machines_are_separate(place).await;
+    println!("heartbeats");
+    super::heartbeats::are_counted_and_read_by_all(place).await;
     println!("contest");
     super::contest::sequencers_compete(place, 4, Duration::from_secs(2)).await;
 }

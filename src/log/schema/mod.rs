@@ -7,10 +7,12 @@
 //! - `node`: how often each node was started (its incarnation)
 //! - `lease`: who should append; `expires` is for people, nobody decides by it
 //! - `checkpoint`, `content`, `block` and what goes with them: see `checkpoints`
+//! - `heartbeat`: see `heartbeats`
 //! - `log`: the agreed sequence; rows are immutable. Position 0 is genesis, term 0. The last row is never deleted: an
 //!   append is built from it.
 
 mod checkpoints;
+mod heartbeats;
 
 use super::LogError;
 
@@ -26,7 +28,7 @@ pub(super) struct Step {
 }
 
 /// `STEPS[n]` leads from version n to n + 1.
-pub(super) const STEPS: &[Step] = &[LOG, checkpoints::STEP];
+pub(super) const STEPS: &[Step] = &[LOG, checkpoints::STEP, heartbeats::STEP];
 
 /// Machines, nodes, leases, and the log.
 const LOG: Step = Step {

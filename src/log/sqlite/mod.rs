@@ -1,15 +1,15 @@
 //! The log in an SQLite file: the embedded default. One host only: it survives a crash of programs and of the host, but
 //! nothing protects it from the loss of the host.
 //!
-//! Several processes may share the file (a demo's nodes on one machine). SQLite blocks, so each store has three threads with
-//! a connection each: for appends and the lease, for reading the log, for checkpoints; neither a long tail nor a checkpoint
-//! holds up an append for long. Calls reach a thread through a
-//! bounded queue; a call that was given up while it waited is still carried out, which the log's statements stand.
+//! Several processes may share the file (a demo's nodes on one machine). SQLite blocks, so each store has four threads with
+//! a connection each: for appends and the lease, for reading the log, for checkpoints, for heartbeats; neither a long tail nor
+//! a checkpoint holds up an append for long. Calls reach a thread through a bounded queue; a call that was given up while it waited is still carried out, which the log's statements stand.
 //!
 //! Each statement is a transaction of its own that starts as a writer where it writes, like BEGIN IMMEDIATE: it waits for
 //! other writers instead of failing half way. WAL with synchronous=FULL: committed means on the disk.
 
 mod checkpoint;
+mod heartbeat;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -60,6 +60,7 @@ pub struct Sqlite {
     write: mpsc::Sender<Job>,
     read: mpsc::Sender<Job>,
     checkpoint: mpsc::Sender<Job>,
+    heartbeat: mpsc::Sender<Job>,
 }
 
 impl Sqlite {
@@ -75,6 +76,7 @@ impl Sqlite {
         let write = spawn("log-write", path, patience).await?;
         let read = spawn("log-read", path, patience).await?;
         let checkpoint = spawn("log-checkpoint", path, patience).await?;
+        let heartbeat = heartbeat::spawn(path, patience).await?;
         let name = machine.to_owned();
         let machine = call(&write, patience, move |to| find_machine(to, &name, missing)).await?;
         Ok(Sqlite {
@@ -83,6 +85,7 @@ impl Sqlite {
             write,
             read,
             checkpoint,
+            heartbeat,
         })
     }
 

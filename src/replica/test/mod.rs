@@ -255,6 +255,81 @@ fn a_peer_that_falls_silent_or_away_leaves_the_membership() {
     assert_eq!(node.replica.ready_nodes(), [NodeId(0)]);
 }
 
+/// The second witness: it says that it is ready, and the database does not hear of it.
+#[test]
+fn a_peer_whose_heartbeat_stands_still_leaves_the_membership() {
+    let mut node = sequencer(3);
+    for peer in [1, 2] {
+        node.event(Event::PeerUp(NodeId(peer)));
+    }
+    let pass = |node: &mut Node, ms: u64, counters: [u64; 2]| {
+        let beats = [1, 2].into_iter().zip(counters).map(|(of, counter)| Beat {
+            node: NodeId(of),
+            counter,
+            age_ns: 0,
+        });
+        let beats = beats.collect();
+        node.run_until(node.now_ms + ms);
+        for peer in [1, 2] {
+            node.peer(peer, status(None));
+        }
+        node.event(Event::Heartbeats(beats));
+        node.settle();
+        node.replica.ready_nodes().to_vec()
+    };
+    assert_eq!(pass(&mut node, 100, [1, 1]), [0, 1, 2].map(NodeId));
+    for second in 1..=5 {
+        assert_eq!(pass(&mut node, 1000, [1, 1 + second]).len(), 3, "second {second}");
+    }
+    assert_eq!(pass(&mut node, 1000, [1, 7]), [0, 2].map(NodeId));
+    assert_eq!(pass(&mut node, 1000, [2, 8]), [0, 1, 2].map(NodeId));
+}
+
+#[test]
+fn a_fixed_set_of_nodes_stays_whoever_is_silent() {
+    let mut node = Node::new(0, 3);
+    node.replica.settings.detect.enabled = false;
+    node.event(Event::Edge { fit: true });
+    node.settle();
+    node.run_until(1100);
+    let all = [0, 1, 2].map(NodeId);
+    assert_eq!(node.replica.ready_nodes(), all, "nobody was heard of yet");
+    for peer in [1, 2] {
+        node.event(Event::PeerUp(NodeId(peer)));
+        node.peer(peer, status(None));
+    }
+    node.event(Event::PeerDown(NodeId(1)));
+    node.run_until(node.now_ms + 10_000);
+    node.event(Event::Edge { fit: false });
+    node.settle();
+    assert_eq!(node.replica.ready_nodes(), all);
+    assert_eq!(
+        node.replica.readiness(),
+        Readiness::EdgeUnfit,
+        "who may emit is still its own decision"
+    );
+    // Only the votes decide who is out.
+    let wrong = [(1, 8), (0, 7), (2, 7)].map(|(origin, digest)| Input {
+        id: InputId {
+            origin: NodeId(origin),
+            incarnation: 9,
+            sequence: 1,
+        },
+        payload: Payload::Digest {
+            index: Index(1),
+            digest: [digest; 32],
+        },
+    });
+    let end = node.replica.follower.end().clone();
+    let entry = Entry::after(&end, Term(1), 5, wrong.to_vec(), end.grant);
+    now_or_never(node.log.append(entry.to_row())).expect("memory");
+    node.replica.follower.note_head(entry.index);
+    node.event(Event::Tick);
+    node.settle();
+    node.run_until(node.now_ms + 1000);
+    assert_eq!(node.replica.ready_nodes(), [0, 2].map(NodeId));
+}
+
 #[test]
 fn a_restarted_node_takes_its_own_lease_back_at_once() {
     let mut node = sequencer(1);

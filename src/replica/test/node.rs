@@ -47,6 +47,7 @@ pub(super) fn settings(me: u16, nodes: u16) -> Settings {
         entry_bytes_max: 1 << 20,
         pending_max: 4096,
         checkpoint_every: None,
+        detect: Detect::default(),
         votes_urgent: false,
         seed: 7,
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate::log::{Entry, Index, Log, NodeId, Payload};
-use quorate::replica::{Action, Applied, Event, Readiness, Replica, Role, Settings, Start};
+use quorate::replica::{Action, Applied, Detect, Event, Readiness, Replica, Role, Settings, Start};
 
 use super::{Coming, Item, Mutation, Process, World};
 use crate::dice::{MS, US};
@@ -36,6 +36,7 @@ impl World {
             entry_bytes_max: 1 << 20,
             pending_max: 4096,
             checkpoint_every: None,
+            detect: Detect::default(),
             votes_urgent: false,
             seed: 1,
         };

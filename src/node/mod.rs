@@ -17,7 +17,6 @@ mod crash;
 mod start;
 mod statistics;
 
-use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -37,7 +36,7 @@ use crate::executor::{Command, Executor, ExecutorGone, Report};
 use crate::guest::StateDigest;
 use crate::log::{Index, Log, LogError, NodeId, Payload, Row};
 use crate::peers::{PeerEvent, PeersHandle};
-use crate::replica::{Action, Event, LogReply, LogRequest, Readiness, Replica};
+use crate::replica::{Action, Event, LogReply, LogRequest, Readiness, Replica, Votes};
 
 pub use start::{NodeError, run};
 
@@ -45,8 +44,6 @@ pub use start::{NodeError, run};
 const LINKS_EVERY: Duration = Duration::from_millis(10);
 /// Frames taken from the TAP before anything else is looked at again.
 const FRAMES_AT_ONCE: usize = 64;
-/// Votes that are remembered: a minute of them.
-const VOTES_MAX: usize = 64;
 
 type Answer = (u64, u64, Result<LogReply, LogError>);
 
@@ -70,8 +67,7 @@ struct Node<L> {
     /// `None`: no checkpoints.
     uploader: Option<Uploader>,
     uploads: mpsc::UnboundedReceiver<Uploaded>,
-    /// This node's last votes.
-    votes: BTreeMap<Index, [u8; 32]>,
+    votes: Votes,
     actions: Vec<Action>,
 }
 
@@ -128,8 +124,16 @@ impl<L: Log + Store> Node<L> {
         }
     }
 
-    /// Tell the replica, and do what it says.
+    /// Tell the replica, and do what it says; vote again where the log does not know who is right.
     fn handle(&mut self, event: Event) -> Result<(), Stop> {
+        self.tell(event)?;
+        match self.votes.answer(self.replica.roll().split()) {
+            Some(vote) => self.tell(Event::Local(vote)),
+            None => Ok(()),
+        }
+    }
+
+    fn tell(&mut self, event: Event) -> Result<(), Stop> {
         let mut actions = std::mem::take(&mut self.actions);
         self.replica.handle(event, clock::now(), &mut actions);
         for action in actions.drain(..) {
@@ -216,16 +220,10 @@ impl<L: Log + Store> Node<L> {
 
     /// Put the digest of this node's state into the log, for all to compare, unless it is of the past.
     fn vote(&mut self, vote: StateDigest) -> Result<(), Stop> {
-        let StateDigest { index, digest } = vote;
-        self.votes.insert(index, digest);
-        while self.votes.len() > VOTES_MAX {
-            self.votes.pop_first();
-        }
-        let current = matches!(self.replica.readiness(), Readiness::Ready | Readiness::Unlisted);
-        if current {
-            self.handle(Event::Local(Payload::Digest { index, digest }))
-        } else {
-            Ok(())
+        let split = self.replica.roll().split();
+        match self.votes.note(vote, self.replica.readiness(), split) {
+            Some(vote) => self.handle(Event::Local(vote)),
+            None => Ok(()),
         }
     }
 

@@ -33,17 +33,19 @@ mod sequencer;
 mod sequencing;
 #[cfg(test)]
 mod test;
+mod votes;
 
 pub use contract::*;
 pub use follower::{FollowError, Start};
 pub use membership::PeerStatus;
+pub use votes::Votes;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::log::{Entry, Index, InputId, LogError, NodeId, Row, Term};
 
-use crate::roll::Turn;
+use crate::roll::{Roll, Turn};
 use follower::Follower;
 use holder::Holder;
 use membership::Peers;
@@ -198,6 +200,12 @@ impl Replica {
     #[must_use]
     pub fn ready_nodes(&self) -> &[NodeId] {
         self.follower.ready()
+    }
+
+    /// What the log says of the cluster, at its end as far as it is known here.
+    #[must_use]
+    pub fn roll(&self) -> &Roll {
+        self.follower.roll()
     }
 
     /// This node's inputs that wait for their commit.

@@ -311,6 +311,7 @@ fn transparent_mode_needs_no_addresses() {
         cluster.network,
         Network {
             egress: Egress::Leader,
+            release: Release::Commit,
             mode: Mode::L2
         }
     );

@@ -30,6 +30,8 @@ const NICE: i32 = 10;
 const HELD_MAX: usize = 65_536;
 /// Captures that are remembered until a later one is stored.
 const MARKS_MAX: usize = 16;
+/// Own digests that are remembered: as many as indexes can be voted on.
+const OWN_MAX: usize = 64;
 /// Digest requests that may wait for a later index: consoles and tests ask for a few, never for many.
 const DIGESTS_WAITING_MAX: usize = 32;
 
@@ -94,6 +96,8 @@ pub struct Report {
     pub capture: Option<Box<Capture>>,
     /// More than half agree with this checkpoint, which this node stored.
     pub agreed: Option<Index>,
+    /// More than half agree on another state than this node's, at this index.
+    pub differs: Option<Index>,
 }
 
 /// The handle the node keeps.
@@ -132,6 +136,7 @@ impl Executor {
             marks,
             record: Record::default(),
             held: (release == Release::Vote).then(Held::default),
+            own: Own::default(),
         };
         let thread = std::thread::Builder::new().name("executor".into()).spawn(move || {
             yield_to_others();
@@ -200,6 +205,24 @@ impl Held {
     }
 }
 
+/// Digests of this node's last states that were voted on.
+#[derive(Debug, Default)]
+struct Own(BTreeMap<Index, [u8; 32]>);
+
+impl Own {
+    fn note(&mut self, state: StateDigest) {
+        self.0.insert(state.index, state.digest);
+        while self.0.len() > OWN_MAX {
+            self.0.pop_first();
+        }
+    }
+
+    /// Whether this node's state was the one with `digest`; `None`: that is not known any more.
+    fn is(&self, index: Index, digest: [u8; 32]) -> Option<bool> {
+        self.0.get(&index).map(|own| *own == digest)
+    }
+}
+
 /// Everything the thread owns.
 struct Work {
     me: NodeId,
@@ -214,6 +237,7 @@ struct Work {
     record: Record,
     /// Outputs that wait for a majority; `None`: they need none.
     held: Option<Held>,
+    own: Own,
 }
 
 impl Work {
@@ -256,7 +280,8 @@ impl Work {
             .as_ref()
             .is_some_and(|held| held.newest() == Some(entry.index));
         let vote = (outcome.vote || waits).then(|| self.guest.current_digest());
-        let (mut capture, mut agreed) = (None, None);
+        vote.into_iter().for_each(|vote| self.own.note(vote));
+        let (mut capture, mut agreed, mut differs) = (None, None, None);
         for turn in &outcome.turns {
             match turn {
                 Turn::Capture(uploader) => {
@@ -268,7 +293,12 @@ impl Work {
                     let stored = self.guest.roll().captured().filter(|captured| captured.index == *index);
                     agreed = stored.filter(|captured| captured.uploader == self.me).map(|_| *index);
                 }
-                Turn::Agreed(index, _) => self.release(*index),
+                // Whether or not this node's vote is in the log yet, or it was let in again since.
+                Turn::Agreed(index, digest) => match self.own.is(*index, *digest) {
+                    Some(true) => self.release(*index),
+                    Some(false) => differs = Some(*index),
+                    None => {}
+                },
                 _ => {}
             }
         }
@@ -289,6 +319,7 @@ impl Work {
             vote,
             capture,
             agreed,
+            differs,
         }
     }
 
@@ -359,5 +390,25 @@ impl Work {
         for (_, reply) in self.waiting.extract_if(.., |(at, _)| *at <= applied) {
             let _ = reply.send(Ok(digest));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_most_nodes_have_is_compared_with_the_own_state() {
+        let mut own = Own::default();
+        let state = |index, digest| StateDigest {
+            index: Index(index),
+            digest: [digest; 32],
+        };
+        own.note(state(5, 1));
+        assert_eq!(own.is(Index(5), [1; 32]), Some(true));
+        assert_eq!(own.is(Index(5), [2; 32]), Some(false));
+        assert_eq!(own.is(Index(6), [1; 32]), None);
+        (6..1000).for_each(|index| own.note(state(index, 1)));
+        assert_eq!((own.is(Index(5), [1; 32]), own.0.len()), (None, OWN_MAX));
     }
 }

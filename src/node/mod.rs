@@ -198,6 +198,9 @@ impl<L: Log + Store> Node<L> {
 
     fn applied(&mut self, report: Report) -> Result<(), Stop> {
         self.statistics.applied(&report);
+        if let Some(index) = report.differs {
+            return Err(Stop::Evicted(index));
+        }
         self.admin.serial(&report.serial);
         if let Some(view) = report.view {
             self.edge.set_view(view);

@@ -9,9 +9,11 @@ mod facts;
 mod fake_log;
 mod fake_net;
 mod faults;
+mod gated_store;
 mod guest;
 mod invariants;
 mod mutations;
+mod operator;
 mod progress;
 mod takeover;
 mod world;
@@ -53,6 +55,7 @@ fn storm(world: &mut World) -> Result<(), Violation> {
         let next = world.now + world.dice.between(MS, calm);
         world.run_until(next)?;
         faults::strike(world);
+        operator::look(world);
     }
     Ok(())
 }
@@ -70,7 +73,9 @@ fn check(seeds: impl Iterator<Item = u64>) {
     }
     println!("{runs} seeds hold: {happened:?}");
     for (what, count) in happened.counts() {
-        assert!(count >= runs / 4, "{what} only {count} times in {runs} seeds");
+        let rare = ["overtaken", "late calls", "trimmed", "too late"].contains(&what);
+        let least = if rare { runs / 100 } else { runs / 8 };
+        assert!(count >= least, "{what} only {count} times in {runs} seeds");
     }
 }
 

@@ -4,6 +4,7 @@ use quorate::log::{Index, NodeId};
 use quorate::replica::{Readiness, Replica};
 
 use crate::dice::MS;
+use crate::operator;
 use crate::world::{Violation, World};
 
 /// From the last fault until everybody is ready and every input is in: a silent link (3 s until noticed), a lease, and
@@ -17,6 +18,7 @@ pub fn recover(world: &mut World) -> Result<(), Violation> {
     while world.now < until {
         let next = world.now + 50 * MS;
         world.run_until(next)?;
+        operator::look(world);
         match (missing(world), goal) {
             (None, None) if !fresh => {
                 // Once more with an input from everybody.

@@ -81,6 +81,7 @@ pub async fn run(place: &Place) {
     every_start_counts(place).await;
     println!("machines");
     machines_are_separate(place).await;
+    super::checkpoints::run(place).await;
     println!("contest");
     super::contest::sequencers_compete(place, 4, Duration::from_secs(2)).await;
 }

@@ -1,6 +1,7 @@
 //! What every store of checkpoints must do. Each case has a machine of its own.
 
 mod model;
+mod race;
 
 use quorate::checkpoint::{AGREED, Content, Header, Place, STORING, Store, StoredBlock, WHOLE};
 use quorate::log::{AnyLog, Appended, Index, Log, NodeId};
@@ -27,6 +28,8 @@ pub async fn run(place: &suite::Place) {
     what_is_kept_stays(place).await;
     println!("checkpoints: machines");
     machines_are_separate(place).await;
+    println!("checkpoints: two at once");
+    race::the_later_of_two_at_once_is_whole(place).await;
     println!("checkpoints: model");
     model::what_is_read_is_what_was_stored(place).await;
 }

@@ -3,8 +3,8 @@
 //!
 //! Whoever stores writes only while its header is there and no later one is: the statements lock it, so that one who
 //! removes it waits for them, and removes what they wrote. A beginning is several statements, and two may mix. Each
-//! removes only what lies at or before its own index, so the later one is whole whatever the earlier one does, and only
-//! the later one can count (see [`Store::begin`]).
+//! removes only what lies at or before its own index, after its header is there, so the later one is whole whatever the
+//! earlier one does, and only the later one can count (see [`Store::begin`]).
 
 use super::{Params, Postgres, column, number, value};
 use crate::checkpoint::{Content, Header, People, Place, Store, StoredBlock};
@@ -16,8 +16,8 @@ const HINDERED: &str = "SELECT count(*)::INT8 FROM checkpoint
     WHERE machine = $1::INT8 AND (pos > $2::INT8 OR pos = $2::INT8 AND state > 0)";
 /// The base may be whole only: the log agreed on it, whoever should have written that here died.
 const CONFIRM_BASE: &str = "UPDATE checkpoint SET state = 2 WHERE machine = $1::INT8 AND pos = $2::INT8 AND state = 1";
-const CLEAR_HEADERS: &str = "DELETE FROM checkpoint WHERE machine = $1::INT8
-    AND (pos < $2::INT8 AND state < 2 OR pos = $2::INT8 AND state = 0)";
+const CLEAR_SAME: &str = "DELETE FROM checkpoint WHERE machine = $1::INT8 AND pos = $2::INT8 AND state = 0";
+const CLEAR_EARLIER: &str = "DELETE FROM checkpoint WHERE machine = $1::INT8 AND pos < $2::INT8 AND state < 2";
 const CLEAR_BLOCKS: &str = "DELETE FROM block WHERE machine = $1::INT8 AND pos > $2::INT8 AND pos <= $3::INT8";
 const CLEAR_REGISTERS: &str =
     "DELETE FROM cpu_register WHERE machine = $1::INT8 AND pos > $2::INT8 AND pos <= $3::INT8";
@@ -113,7 +113,7 @@ impl Store for Postgres {
         if newest != base || index <= base || hindering > 0 {
             return Ok(false);
         }
-        self.change(CLEAR_HEADERS, &[&self.machine, &index]).await?;
+        self.change(CLEAR_SAME, &[&self.machine, &index]).await?;
         let (at, blocks) = (column::put("time", new.at_ns)?, column::put("blocks", new.blocks)?);
         let bytes = column::put("bytes", new.bytes)?;
         let (uploader, digest) = (i64::from(new.uploader.0), new.digest.as_slice());
@@ -128,7 +128,9 @@ impl Store for Postgres {
             &bytes,
         ];
         self.change(HEADER_ADD, params).await?;
-        // Once an earlier one's header is gone and a later one's is there, nothing is added to what is removed here.
+        // Who stores an earlier one now either sees this header and writes no more, or has its own removed here, after
+        // what it is just writing is there; then that is removed, too.
+        self.change(CLEAR_EARLIER, &[&self.machine, &index]).await?;
         for statement in [CLEAR_BLOCKS, CLEAR_REGISTERS, CLEAR_DEVICES] {
             self.change(statement, &[&self.machine, &base, &index]).await?;
         }

@@ -118,10 +118,12 @@ pub struct Happened {
     pub evictions: u64,
     pub splits: u64,
     pub readmissions: u64,
+    /// Runs that ended because most agreed on a wrong state.
+    pub beyond_votes: u64,
 }
 
 impl Happened {
-    pub fn counts(&self) -> [(&'static str, u64); 22] {
+    pub fn counts(&self) -> [(&'static str, u64); 23] {
         let mut all = self.clone();
         all.each().map(|(what, count)| (what, *count))
     }
@@ -133,7 +135,7 @@ impl Happened {
         }
     }
 
-    fn each(&mut self) -> [(&'static str, &mut u64); 22] {
+    fn each(&mut self) -> [(&'static str, &mut u64); 23] {
         [
             ("entries", &mut self.entries),
             ("inputs", &mut self.inputs),
@@ -157,6 +159,7 @@ impl Happened {
             ("evictions", &mut self.evictions),
             ("splits", &mut self.splits),
             ("readmissions", &mut self.readmissions),
+            ("beyond votes", &mut self.beyond_votes),
         ]
     }
 }

@@ -15,7 +15,7 @@ pub fn recover(world: &mut World) -> Result<(), Violation> {
     world.heal();
     let until = world.now + RECOVERY_NS;
     let (mut fresh, mut goal) = (false, None);
-    while world.now < until {
+    while world.now < until && !world.beyond_votes {
         let next = world.now + 50 * MS;
         world.run_until(next)?;
         operator::look(world);
@@ -31,6 +31,9 @@ pub fn recover(world: &mut World) -> Result<(), Violation> {
             (None, Some(goal)) if behind(world, goal).is_none() => return Ok(()),
             _ => {}
         }
+    }
+    if world.beyond_votes {
+        return Ok(());
     }
     let late = || goal.and_then(|goal| behind(world, goal));
     Err(Violation {

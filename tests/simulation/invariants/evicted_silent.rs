@@ -1,7 +1,7 @@
 //! An evicted node lets nothing of the entry that evicted it out, nor of later ones; after it was let in again, only
 //! another process does, and nothing of before.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate::log::{Index, NodeId};
 use quorate::roll::Turn;
@@ -16,7 +16,10 @@ struct Out {
 }
 
 #[derive(Default)]
-pub struct EvictedSilent(BTreeMap<NodeId, Out>);
+pub struct EvictedSilent {
+    out: BTreeMap<NodeId, Out>,
+    flipped: BTreeSet<NodeId>,
+}
 
 impl Invariant for EvictedSilent {
     fn name(&self) -> &'static str {
@@ -32,21 +35,26 @@ impl Invariant for EvictedSilent {
                 let out = Out {
                     from: *index,
                     readmitted: None,
-                    restarted: false,
+                    // A restarted node may be put out for its last process' vote.
+                    restarted: !self.flipped.contains(node),
                 };
-                self.0.insert(*node, out);
+                self.out.insert(*node, out);
             }
             Fact::Turned {
                 index,
                 turn: Turn::Readmitted(node),
             } => {
-                self.0.entry(*node).and_modify(|out| out.readmitted = Some(*index));
+                self.out.entry(*node).and_modify(|out| out.readmitted = Some(*index));
             }
             Fact::Started { node, .. } => {
-                self.0.entry(*node).and_modify(|out| out.restarted = true);
+                self.flipped.remove(node);
+                self.out.entry(*node).and_modify(|out| out.restarted = true);
+            }
+            Fact::Flipped { node, .. } => {
+                self.flipped.insert(*node);
             }
             Fact::Emitted { node, index, .. } => {
-                let Some(out) = self.0.get(node) else { return Ok(()) };
+                let Some(out) = self.out.get(node) else { return Ok(()) };
                 let back = out.restarted && out.readmitted.is_some_and(|readmitted| *index >= readmitted);
                 if *index >= out.from && !back {
                     let from = out.from.0;

@@ -400,7 +400,12 @@ impl World {
         let jobs = uploader.jobs_of(node, guest, &ran.turns, retires);
         let hashes = ran.vote.map(|digest| (digest, guest.hashes()));
         let index = entry.index;
+        let flipped = process.flipped;
         if let Some((digest, hashes)) = hashes {
+            if !flipped {
+                self.right.insert(index, digest);
+                self.judge(index);
+            }
             self.note(|| format!("node {} had {} at {}", node.0, hex::encode(&digest[..2]), index.0));
             self.fact(&Fact::Voted {
                 node,

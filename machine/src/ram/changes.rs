@@ -220,7 +220,7 @@ fn scan_range(pagemap: RawFd, range: Range<u64>, flags: u64, found: &mut Vec<Pag
 /// All pages that may hold something.
 fn look(ram: &Ram) -> Vec<Range<usize>> {
     let Some(touched) = ram.touched() else {
-        return vec![0..ram.length / PAGE_BYTES];
+        return std::iter::once(0..ram.length / PAGE_BYTES).collect();
     };
     let mut ranges = Vec::new();
     let mut from = 0;

@@ -96,7 +96,7 @@ pub struct Report {
     pub capture: Option<Box<Capture>>,
     /// More than half agree with this checkpoint, which this node stored.
     pub agreed: Option<Index>,
-    /// More than half agree on another state than this node's, at this index.
+    /// This node was evicted for its state at this index, which was another one than that of most nodes.
     pub differs: Option<Index>,
 }
 
@@ -281,7 +281,8 @@ impl Work {
             .is_some_and(|held| held.newest() == Some(entry.index));
         let vote = (outcome.vote || waits).then(|| self.guest.current_digest());
         vote.into_iter().for_each(|vote| self.own.note(vote));
-        let (mut capture, mut agreed, mut differs) = (None, None, None);
+        let (mut capture, mut agreed) = (None, None);
+        let (mut wrong, mut differs) = (None, None);
         for turn in &outcome.turns {
             match turn {
                 Turn::Capture(uploader) => {
@@ -293,12 +294,14 @@ impl Work {
                     let stored = self.guest.roll().captured().filter(|captured| captured.index == *index);
                     agreed = stored.filter(|captured| captured.uploader == self.me).map(|_| *index);
                 }
-                // Whether or not this node's vote is in the log yet, or it was let in again since.
+                // Others may agree before this node's vote is in the log.
                 Turn::Agreed(index, digest) => match self.own.is(*index, *digest) {
                     Some(true) => self.release(*index),
-                    Some(false) => differs = Some(*index),
+                    Some(false) => wrong = Some(*index),
                     None => {}
                 },
+                // Not for the vote of an earlier start, and also if it was let in again since.
+                Turn::Evicted(node, index) if *node == self.me => differs = wrong.filter(|wrong| wrong == index),
                 _ => {}
             }
         }

@@ -132,7 +132,7 @@ fn marks_tell_what_was_written_since() {
     disk.write(0, &[1; 512]).unwrap();
     disk.write(290 * 4096, &[1; 512]).unwrap();
     let first = disk.mark();
-    assert_eq!(numbers(&disk, first), []);
+    assert_eq!(numbers(&disk, first), [0_u32; 0]);
     disk.write(290 * 4096, &[2; 5000]).unwrap();
     let second = disk.mark();
     disk.write_zeroes(8192, 512).unwrap();

@@ -31,7 +31,7 @@ pub enum Fact {
         index: Index,
         digest: [u8; 32],
         /// What its memory's blocks are known by.
-        hashes: [[u8; 32]; BLOCKS],
+        hashes: Box<[[u8; 32]; BLOCKS]>,
     },
     /// The checkpoints in the store.
     Store(Snapshot),

@@ -55,7 +55,7 @@ impl Invariant for KeptCheckpoints {
             Fact::Voted {
                 node, index, hashes, ..
             } if !self.flipped.contains(node) => {
-                self.right.insert(*index, *hashes);
+                self.right.insert(*index, **hashes);
             }
             Fact::Store(snapshot) => return self.look(snapshot),
             _ => {}

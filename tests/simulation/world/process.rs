@@ -393,12 +393,19 @@ impl World {
             own.insert(entry.index, digest);
         }
         let differs = |turn: &Turn| match turn {
-            Turn::Agreed(index, digest) => own.get(index).is_some_and(|own| own != digest),
+            Turn::Evicted(evicted, index) if *evicted == node => {
+                let right = ran.turns.iter().find_map(|turn| match turn {
+                    Turn::Agreed(agreed, digest) if agreed == index => Some(digest),
+                    _ => None,
+                });
+                own.get(index)
+                    .is_some_and(|own| right.is_some_and(|right| right != own))
+            }
             _ => false,
         };
         ran.differs = ran.turns.iter().any(differs);
         let jobs = uploader.jobs_of(node, guest, &ran.turns, retires);
-        let hashes = ran.vote.map(|digest| (digest, guest.hashes()));
+        let hashes = ran.vote.map(|digest| (digest, Box::new(guest.hashes())));
         let index = entry.index;
         let flipped = process.flipped;
         if let Some((digest, hashes)) = hashes {

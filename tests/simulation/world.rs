@@ -8,7 +8,7 @@ mod process;
 mod surroundings;
 
 use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
 use std::time::Duration;
@@ -193,9 +193,8 @@ pub struct World {
     violation: Option<Violation>,
     /// More than half agreed on a wrong state, as when all others had left: no vote can find that out.
     pub beyond_votes: bool,
-    /// Digests most agreed on, and those that nodes without a wrong bit had.
-    agreed: BTreeMap<Index, [u8; 32]>,
-    right: BTreeMap<Index, [u8; 32]>,
+    /// Digests that nodes with a wrong bit had.
+    wrong: BTreeSet<(Index, [u8; 32])>,
     mutation: Mutation,
     /// Lines of what happened, newest last; `None`: not wanted.
     pub transcript: Option<VecDeque<String>>,
@@ -260,8 +259,7 @@ impl World {
             scheduled: 0,
             violation: None,
             beyond_votes: false,
-            agreed: BTreeMap::new(),
-            right: BTreeMap::new(),
+            wrong: BTreeSet::new(),
             mutation,
             transcript: transcript.then(VecDeque::new),
             numbers: 0,
@@ -388,10 +386,7 @@ impl World {
         let turns = self.roll.take_in(entry).unwrap_or_default(); // a broken history is another invariant's
         for turn in turns {
             match &turn {
-                Turn::Agreed(index, digest) => {
-                    self.agreed.insert(*index, *digest);
-                    self.judge(*index);
-                }
+                Turn::Agreed(index, digest) => self.judge(*index, *digest),
                 Turn::Stored(_) => self.happened.checkpoints += 1,
                 Turn::Evicted(..) => self.happened.evictions += 1,
                 Turn::Split(_) => self.happened.splits += 1,
@@ -415,10 +410,9 @@ impl World {
         }
     }
 
-    /// Whether more than half agreed on a wrong state at `index`.
-    fn judge(&mut self, index: Index) {
-        let wrong = |agreed| self.right.get(&index).is_some_and(|right| right != agreed);
-        if self.happened.flips > 0 && self.agreed.get(&index).is_some_and(wrong) && !self.beyond_votes {
+    /// Whether what more than half agreed on is a wrong state.
+    fn judge(&mut self, index: Index, digest: [u8; 32]) {
+        if self.wrong.contains(&(index, digest)) && !self.beyond_votes {
             self.note(|| format!("most agree on a wrong state at {}", index.0));
             self.beyond_votes = true;
             self.happened.beyond_votes += 1;

@@ -409,9 +409,8 @@ impl World {
         let index = entry.index;
         let flipped = process.flipped;
         if let Some((digest, hashes)) = hashes {
-            if !flipped {
-                self.right.insert(index, digest);
-                self.judge(index);
+            if flipped {
+                self.wrong.insert((index, digest));
             }
             self.note(|| format!("node {} had {} at {}", node.0, hex::encode(&digest[..2]), index.0));
             self.fact(&Fact::Voted {

@@ -30,6 +30,8 @@ const NICE: i32 = 10;
 const HELD_MAX: usize = 65_536;
 /// Captures that are remembered until a later one is stored.
 const MARKS_MAX: usize = 16;
+/// Own digests that are remembered: as many as indexes can be voted on.
+const OWN_MAX: usize = 64;
 /// Digest requests that may wait for a later index: consoles and tests ask for a few, never for many.
 const DIGESTS_WAITING_MAX: usize = 32;
 
@@ -96,6 +98,8 @@ pub struct Report {
     pub capture: Option<Box<Capture>>,
     /// More than half agree with this checkpoint, which this node stored.
     pub agreed: Option<Index>,
+    /// This node was evicted for its state at this index, which was another one than that of most nodes.
+    pub differs: Option<Index>,
 }
 
 /// The handle the node keeps.
@@ -134,6 +138,7 @@ impl Executor {
             marks,
             record: Record::default(),
             held: (release == Release::Vote).then(Held::default),
+            own: Own::default(),
         };
         let thread = std::thread::Builder::new().name("executor".into()).spawn(move || {
             yield_to_others();
@@ -202,6 +207,24 @@ impl Held {
     }
 }
 
+/// Digests of this node's last states that were voted on.
+#[derive(Debug, Default)]
+struct Own(BTreeMap<Index, [u8; 32]>);
+
+impl Own {
+    fn note(&mut self, state: StateDigest) {
+        self.0.insert(state.index, state.digest);
+        while self.0.len() > OWN_MAX {
+            self.0.pop_first();
+        }
+    }
+
+    /// Whether this node's state was the one with `digest`; `None`: that is not known any more.
+    fn is(&self, index: Index, digest: [u8; 32]) -> Option<bool> {
+        self.0.get(&index).map(|own| *own == digest)
+    }
+}
+
 /// Everything the thread owns.
 struct Work {
     me: NodeId,
@@ -216,6 +239,7 @@ struct Work {
     record: Record,
     /// Outputs that wait for a majority; `None`: they need none.
     held: Option<Held>,
+    own: Own,
 }
 
 impl Work {
@@ -259,7 +283,9 @@ impl Work {
             .is_some_and(|held| held.newest() == Some(entry.index));
         let stands = Instant::now();
         let vote = (outcome.vote || waits).then(|| self.guest.current_digest());
+        vote.into_iter().for_each(|vote| self.own.note(vote));
         let (mut capture, mut capture_ns, mut agreed) = (None, None, None);
+        let (mut wrong, mut differs) = (None, None);
         for turn in &outcome.turns {
             match turn {
                 Turn::Capture(uploader) => {
@@ -272,7 +298,14 @@ impl Work {
                     let stored = self.guest.roll().captured().filter(|captured| captured.index == *index);
                     agreed = stored.filter(|captured| captured.uploader == self.me).map(|_| *index);
                 }
-                Turn::Agreed(index, _) => self.release(*index),
+                // Others may agree before this node's vote is in the log.
+                Turn::Agreed(index, digest) => match self.own.is(*index, *digest) {
+                    Some(true) => self.release(*index),
+                    Some(false) => wrong = Some(*index),
+                    None => {}
+                },
+                // Not for the vote of an earlier start, and also if it was let in again since.
+                Turn::Evicted(node, index) if *node == self.me => differs = wrong.filter(|wrong| wrong == index),
                 _ => {}
             }
         }
@@ -294,6 +327,7 @@ impl Work {
             capture_ns,
             capture,
             agreed,
+            differs,
         }
     }
 
@@ -364,5 +398,25 @@ impl Work {
         for (_, reply) in self.waiting.extract_if(.., |(at, _)| *at <= applied) {
             let _ = reply.send(Ok(digest));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_most_nodes_have_is_compared_with_the_own_state() {
+        let mut own = Own::default();
+        let state = |index, digest| StateDigest {
+            index: Index(index),
+            digest: [digest; 32],
+        };
+        own.note(state(5, 1));
+        assert_eq!(own.is(Index(5), [1; 32]), Some(true));
+        assert_eq!(own.is(Index(5), [2; 32]), Some(false));
+        assert_eq!(own.is(Index(6), [1; 32]), None);
+        (6..1000).for_each(|index| own.note(state(index, 1)));
+        assert_eq!((own.is(Index(5), [1; 32]), own.0.len()), (None, OWN_MAX));
     }
 }

@@ -115,8 +115,7 @@ async fn described(store: &impl Store, index: Index) -> Result<(Header, Vec<u8>)
     let damaged = |what: String| LoadError::Damaged { index, what };
     let header = store.header(index).await?;
     let header = header.ok_or_else(|| damaged("there is no such checkpoint".into()))?;
-    let description = zstd::bulk::decompress(&header.description, DESCRIPTION_BYTES_MAX)
-        .map_err(|error| damaged(format!("its description: {error}")))?;
+    let description = description(&header).map_err(damaged)?;
     Ok((header, description))
 }
 
@@ -164,6 +163,26 @@ async fn entry(log: &impl Log, index: Index) -> Result<Result<Option<Entry>, Cod
     Ok(rows.first().map(Entry::decode).transpose())
 }
 
+/// What a block holds, checked; `None`: zeroes.
+pub(super) fn contents(block: &StoredBlock) -> Result<Option<[u8; BLOCK_BYTES]>, String> {
+    if block.place.hash == [0; 32] {
+        return Ok(None);
+    }
+    let data = block.data.as_ref().ok_or("its contents are missing")?;
+    let mut contents = [0; BLOCK_BYTES];
+    let length = zstd::bulk::decompress_to_buffer(data, &mut contents).map_err(|error| error.to_string())?;
+    if length != BLOCK_BYTES || *blake3::hash(&contents).as_bytes() != block.place.hash {
+        return Err("its contents do not have its hash".into());
+    }
+    Ok(Some(contents))
+}
+
+/// A checkpoint's description, as it was before it was compressed.
+pub(super) fn description(header: &Header) -> Result<Vec<u8>, String> {
+    zstd::bulk::decompress(&header.description, DESCRIPTION_BYTES_MAX)
+        .map_err(|error| format!("its description: {error}"))
+}
+
 /// Check a block and put it where it belongs.
 fn put(assembly: &mut GuestAssembly, block: &StoredBlock, index: Index) -> Result<(), LoadError> {
     let place = block.place;
@@ -173,20 +192,8 @@ fn put(assembly: &mut GuestAssembly, block: &StoredBlock, index: Index) -> Resul
     };
     let space = space_of(place.space).ok_or_else(|| damaged("there is no such space"))?;
     let number = u64::try_from(place.number).map_err(|_| damaged("there is no such block"))?;
-    let mut contents = [0; BLOCK_BYTES];
-    let filled = match &block.data {
-        _ if place.hash == [0; 32] => None,
-        None => return Err(damaged("its contents are missing")),
-        Some(data) => {
-            let length = zstd::bulk::decompress_to_buffer(data, &mut contents);
-            let length = length.map_err(|error| damaged(&error.to_string()))?;
-            if length != BLOCK_BYTES || *blake3::hash(&contents).as_bytes() != place.hash {
-                return Err(damaged("its contents do not have its hash"));
-            }
-            Some(&contents)
-        }
-    };
+    let contents = contents(block).map_err(|what| damaged(&what))?;
     assembly
-        .put(space, number, filled)
+        .put(space, number, contents.as_ref())
         .map_err(|error| LoadError::Guest { index, error })
 }

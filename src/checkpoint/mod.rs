@@ -16,6 +16,7 @@
 //! 3. What a retained checkpoint needs (its blocks, their contents, the log from it on) is not removed ([`Store::retire`]).
 
 mod capture;
+pub mod check;
 pub mod load;
 pub mod store;
 pub mod upload;

@@ -83,8 +83,12 @@ pub fn space_of(number: i64) -> Option<Space> {
 
 /// A store of checkpoints, of one machine. Each call keeps trying within the store's patience, as the log's do.
 pub trait Store: Send + Sync + 'static {
-    /// Begin to store a checkpoint that builds on `base`: what is not agreed on is removed. False, and nothing is
-    /// begun: `base` is not the newest agreed one.
+    /// Begin to store a checkpoint that builds on `base`: what was begun up to its index and is not agreed on is removed.
+    /// False, and nothing is begun: `base` is not the newest agreed one, a later one was begun, or this one is whole
+    /// already.
+    ///
+    /// The log counts a checkpoint as stored only while no later capture is in it. So what a later one removes never
+    /// counts, and an earlier one, from a node that was stopped for a while, must not remove a later one that may.
     fn begin(&self, header: &Header, base: Option<Index>) -> impl Future<Output = Result<bool, LogError>> + Send;
     /// Store contents. False: the checkpoint at `index` was given up by somebody else.
     fn put_contents(&self, index: Index, contents: Vec<Content>)
@@ -93,7 +97,7 @@ pub trait Store: Send + Sync + 'static {
     fn put_places(&self, index: Index, places: Vec<Place>) -> impl Future<Output = Result<bool, LogError>> + Send;
     /// Store what people read.
     fn put_people(&self, index: Index, people: super::People) -> impl Future<Output = Result<(), LogError>> + Send;
-    /// Raise a checkpoint's state to [`WHOLE`] or [`AGREED`]. False: it is not there any more.
+    /// Raise a checkpoint's state to [`WHOLE`] or [`AGREED`]. False: it is not there any more, or not all its blocks are.
     fn raise(&self, index: Index, state: i64) -> impl Future<Output = Result<bool, LogError>> + Send;
     /// The agreed checkpoints, ascending, without descriptions.
     fn agreed(&self) -> impl Future<Output = Result<Vec<Header>, LogError>> + Send;

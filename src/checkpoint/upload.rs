@@ -163,11 +163,25 @@ async fn store_logged(store: &AnyLog, me: NodeId, capture: &Capture) -> Uploaded
     }
 }
 
-/// Store `capture`, as `me`. False: somebody else stores another one, or what it builds on is not the newest.
+/// Store `capture`, as `me`. False: somebody else stores another one, or what it builds on is not the newest. One that is
+/// whole already is stored: this node was restarted before it could say so.
 ///
 /// # Errors
 /// The database.
 pub async fn store_capture(store: &impl Store, me: NodeId, capture: &Capture) -> Result<bool, LogError> {
+    store_at_pace(store, me, capture, tokio::time::sleep).await
+}
+
+/// The same, where `rest` waits for as long as it is told.
+///
+/// # Errors
+/// The database.
+pub async fn store_at_pace<R: Future<Output = ()>>(
+    store: &impl Store,
+    me: NodeId,
+    capture: &Capture,
+    rest: impl Fn(Duration) -> R,
+) -> Result<bool, LogError> {
     let broken = |error: std::io::Error| LogError::Unavailable(format!("compression failed: {error}"));
     let mut compressor = zstd::bulk::Compressor::new(ZSTD_LEVEL).map_err(broken)?;
     let header = Header {
@@ -181,7 +195,8 @@ pub async fn store_capture(store: &impl Store, me: NodeId, capture: &Capture) ->
         bytes: capture.contents.len() as u64,
     };
     if !store.begin(&header, capture.base).await? {
-        return Ok(false);
+        let there = store.header(capture.index).await?;
+        return Ok(there.is_some_and(|there| there.state >= WHOLE && there.digest == capture.digest));
     }
     let mut seen = BTreeSet::new();
     let fresh: Vec<_> = capture.blocks().filter(|(place, _)| seen.insert(place.hash)).collect();
@@ -195,14 +210,14 @@ pub async fn store_capture(store: &impl Store, me: NodeId, capture: &Capture) ->
         if !store.put_contents(capture.index, contents).await? {
             return Ok(false);
         }
-        tokio::time::sleep(begun.elapsed()).await;
+        rest(begun.elapsed()).await;
     }
     for places in capture.places.chunks(PLACES_AT_ONCE) {
         let begun = Instant::now();
         if !store.put_places(capture.index, places.to_vec()).await? {
             return Ok(false);
         }
-        tokio::time::sleep(begun.elapsed()).await;
+        rest(begun.elapsed()).await;
     }
     store.put_people(capture.index, capture.people.clone()).await?;
     store.raise(capture.index, WHOLE).await
@@ -216,17 +231,29 @@ async fn agree(store: &AnyLog, target: &Target, index: Index, retired: &mut Inst
             return Ok(());
         }
         *retired = Instant::now();
-        let agreed = store.agreed().await?;
-        let ages: Vec<_> = agreed.iter().map(|header| (header.index, header.at_ns)).collect();
-        let Some(oldest) = target.retention.oldest(&ages) else {
-            return Ok(());
-        };
-        while store.retire(oldest).await? {
-            tokio::time::sleep(Duration::from_millis(50)).await;
-        }
-        Ok::<_, LogError>(())
+        retire(store, target.retention, tokio::time::sleep).await
     };
     if let Err(error) = done.await {
         warn!(%error, "old checkpoints and entries stay for now");
     }
+}
+
+/// Remove what no checkpoint that is kept needs; `rest` waits for as long as it is told.
+///
+/// # Errors
+/// The database.
+pub async fn retire<R: Future<Output = ()>>(
+    store: &impl Store,
+    retention: Retention,
+    rest: impl Fn(Duration) -> R,
+) -> Result<(), LogError> {
+    let agreed = store.agreed().await?;
+    let ages: Vec<_> = agreed.iter().map(|header| (header.index, header.at_ns)).collect();
+    let Some(oldest) = retention.oldest(&ages) else {
+        return Ok(());
+    };
+    while store.retire(oldest).await? {
+        rest(Duration::from_millis(50)).await;
+    }
+    Ok(())
 }

@@ -56,7 +56,7 @@ pub(super) enum LogCommand {
         #[arg(long)]
         json: bool,
     },
-    /// Walk the whole log: checksums, positions, terms, chain hashes
+    /// Walk the whole log: checksums, positions, terms, chain hashes; look at its checkpoints
     Verify {
         #[command(flatten)]
         store: StoreArgs,
@@ -290,14 +290,19 @@ fn verify(target: &Target, json: bool) -> Result<(), Failure> {
 }
 
 fn summary(report: &CheckReport) -> String {
+    let trimmed = match report.trimmed {
+        Some(first) => format!("entries between 0 and {} were removed; ", first.0),
+        None => String::new(),
+    };
     format!(
-        "{} entries of {} terms with {} inputs, {} bytes; the last is {} of term {}, chain {}",
+        "{} entries of {} terms with {} inputs, {} bytes; {trimmed}the last is {} of term {}, chain {}; {} complete checkpoints",
         report.entries,
         report.terms,
         report.inputs,
         report.bytes,
         report.last.0,
         report.term.0,
-        hex::encode(report.chain.0)
+        hex::encode(report.chain.0),
+        report.checkpoints
     )
 }

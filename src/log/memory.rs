@@ -124,7 +124,12 @@ impl Store for Memory {
             base.state = if base.state == WHOLE { AGREED } else { base.state };
         }
         let agreed = tables.checkpoints.values().filter(|header| header.state == AGREED);
-        if agreed.map(|header| header.index).max() != base || Some(header.index) <= base {
+        let later = tables.checkpoints.range(header.index.next()..).next().is_some();
+        let whole = tables
+            .checkpoints
+            .get(&header.index)
+            .is_some_and(|there| there.state >= WHOLE);
+        if agreed.map(|header| header.index).max() != base || Some(header.index) <= base || later || whole {
             return Ok(false);
         }
         tables.checkpoints.retain(|_, header| header.state == AGREED);
@@ -169,8 +174,16 @@ impl Store for Memory {
 
     async fn raise(&self, index: Index, state: i64) -> Result<bool, LogError> {
         let mut tables = self.tables();
-        let header = tables.checkpoints.get_mut(&index);
-        Ok(header.map(|header| header.state = header.state.max(state)).is_some())
+        let tables = &mut *tables;
+        let Some(header) = tables.checkpoints.get_mut(&index) else {
+            return Ok(false);
+        };
+        let blocks = tables.blocks.values().filter(|versions| versions.contains_key(&index));
+        let complete = header.state > STORING || blocks.count() as u64 == header.blocks;
+        if complete {
+            header.state = header.state.max(state);
+        }
+        Ok(complete)
     }
 
     async fn agreed(&self) -> Result<Vec<Header>, LogError> {

@@ -149,7 +149,7 @@ impl<L: Log + Store + Heartbeats> Node<L> {
             role: word(&NodeRole::from(self.replica.role())),
             term: statistics.term,
             carrier: self.health.carrier,
-            voted: self.votes.last_key_value().map(|(index, digest)| (*index, *digest)),
+            voted: self.votes.newest(),
             evicted: roll.evicted().keys().map(name).collect(),
             split: roll.split(),
             version: env!("CARGO_PKG_VERSION").to_owned(),

@@ -20,7 +20,6 @@ mod overview;
 mod start;
 mod statistics;
 
-use std::collections::BTreeMap;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
@@ -41,7 +40,7 @@ use crate::guest::StateDigest;
 use crate::health::Heartbeats;
 use crate::log::{Index, Log, LogError, NodeId, Payload, Row};
 use crate::peers::{PeerEvent, PeersHandle};
-use crate::replica::{Action, Event, LogReply, LogRequest, Readiness, Replica};
+use crate::replica::{Action, Event, LogReply, LogRequest, Readiness, Replica, Votes};
 
 pub use hook::check_hooks;
 pub use start::{NodeError, run};
@@ -50,8 +49,6 @@ pub use start::{NodeError, run};
 const LINKS_EVERY: Duration = Duration::from_millis(10);
 /// Frames taken from the TAP before anything else is looked at again.
 const FRAMES_AT_ONCE: usize = 64;
-/// Votes that are remembered: a minute of them.
-const VOTES_MAX: usize = 64;
 
 type Answer = (u64, u64, Result<LogReply, LogError>);
 
@@ -76,8 +73,7 @@ struct Node<L> {
     /// `None`: no checkpoints.
     uploader: Option<Uploader>,
     uploads: mpsc::UnboundedReceiver<Uploaded>,
-    /// This node's last votes.
-    votes: BTreeMap<Index, [u8; 32]>,
+    votes: Votes,
     actions: Vec<Action>,
 }
 
@@ -135,8 +131,16 @@ impl<L: Log + Store + Heartbeats> Node<L> {
         }
     }
 
-    /// Tell the replica, and do what it says.
+    /// Tell the replica, and do what it says; vote again where the log does not know who is right.
     fn handle(&mut self, event: Event) -> Result<(), Stop> {
+        self.tell(event)?;
+        match self.votes.answer(self.replica.roll().split()) {
+            Some(vote) => self.tell(Event::Local(vote)),
+            None => Ok(()),
+        }
+    }
+
+    fn tell(&mut self, event: Event) -> Result<(), Stop> {
         let mut actions = std::mem::take(&mut self.actions);
         self.replica.handle(event, clock::now(), &mut actions);
         for action in actions.drain(..) {
@@ -205,6 +209,9 @@ impl<L: Log + Store + Heartbeats> Node<L> {
 
     fn applied(&mut self, report: Report) -> Result<(), Stop> {
         self.statistics.applied(&report);
+        if let Some(index) = report.differs {
+            return Err(Stop::Evicted(index));
+        }
         self.admin.serial(&report.serial);
         if let Some(view) = report.view {
             self.edge.set_view(view);
@@ -228,16 +235,10 @@ impl<L: Log + Store + Heartbeats> Node<L> {
 
     /// Put the digest of this node's state into the log, for all to compare, unless it is of the past.
     fn vote(&mut self, vote: StateDigest) -> Result<(), Stop> {
-        let StateDigest { index, digest } = vote;
-        self.votes.insert(index, digest);
-        while self.votes.len() > VOTES_MAX {
-            self.votes.pop_first();
-        }
-        let current = matches!(self.replica.readiness(), Readiness::Ready | Readiness::Unlisted);
-        if current {
-            self.handle(Event::Local(Payload::Digest { index, digest }))
-        } else {
-            Ok(())
+        let split = self.replica.roll().split();
+        match self.votes.note(vote, self.replica.readiness(), split) {
+            Some(vote) => self.handle(Event::Local(vote)),
+            None => Ok(()),
         }
     }
 

@@ -1,7 +1,6 @@
 //! From a [`Config`] to a running node: open everything in the order in which failing is cheapest, wait for the database
 //! if it is away, and run until told to stop.
 
-use std::collections::BTreeMap;
 use std::io;
 use std::sync::Arc;
 use std::time::Duration;
@@ -28,7 +27,7 @@ use crate::guest::{Guest, GuestError};
 use crate::images::GuestFiles;
 use crate::log::{self, AgreedTime, AnyLog, CodecError, Entry, Index, Log, LogError, Missing};
 use crate::peers::Peers;
-use crate::replica::{Replica, Start};
+use crate::replica::{Replica, Start, Votes};
 use crate::solo::network;
 
 /// How long a call to the store keeps trying by itself. The replica repeats what failed, so this only bounds how late it
@@ -285,7 +284,7 @@ async fn open(
         statistics: Statistics::default(),
         uploader,
         uploads,
-        votes: BTreeMap::new(),
+        votes: Votes::default(),
         actions: Vec::new(),
     })
 }

@@ -33,10 +33,12 @@ mod sequencer;
 mod sequencing;
 #[cfg(test)]
 mod test;
+mod votes;
 
 pub use contract::*;
 pub use follower::{FollowError, Start};
 pub use membership::{PeerStatus, PeerView};
+pub use votes::Votes;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -201,6 +203,12 @@ impl Replica {
         self.follower.ready()
     }
 
+    /// What the log says of the cluster, at its end as far as it is known here.
+    #[must_use]
+    pub fn roll(&self) -> &Roll {
+        self.follower.roll()
+    }
+
     /// This node's inputs that wait for their commit.
     #[must_use]
     pub fn pending(&self) -> usize {
@@ -228,12 +236,6 @@ impl Replica {
     /// Every peer as it looks at `now_mono` (monotonic ns).
     pub fn peers(&self, now_mono: u64) -> impl Iterator<Item = PeerView> {
         self.peers.views(now_mono)
-    }
-
-    /// The cluster as the log says, up to [`Replica::committed`].
-    #[must_use]
-    pub fn roll(&self) -> &Roll {
-        self.follower.roll()
     }
 
     /// Offered inputs and doorbells that were of no use: (inputs, doorbells).

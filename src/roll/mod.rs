@@ -66,7 +66,7 @@ pub enum Turn {
     },
     /// Every node captures its state at the end of this entry; this one stores it.
     Capture(NodeId),
-    /// The capture at this index is stored whole, and more than half agree with it.
+    /// The capture at this index, the newest, is stored whole, and more than half agree with it.
     Stored(Index),
     /// More than half agree on the digest at this index.
     Agreed(Index, [u8; 32]),
@@ -113,6 +113,7 @@ impl Roll {
             Payload::Capture { uploader } => {
                 let (index, at, uploader) = (entry.index, entry.grant.until, *uploader);
                 self.captured = Some(Captured { index, at, uploader });
+                self.claimed = None; // whoever stores this one removes what was not agreed on
                 turns.push(Turn::Capture(uploader));
             }
             Payload::Digest { index, digest } if *index < entry.index && !self.evicted.contains_key(&origin) => {
@@ -120,7 +121,10 @@ impl Roll {
                 self.count_one(*index, origin, turns);
             }
             Payload::Stored { index, digest } => {
-                self.claimed = Some((*index, *digest));
+                let newest = |captured: Captured| (captured.index, captured.uploader) == (*index, origin);
+                if self.captured.is_some_and(newest) {
+                    self.claimed = Some((*index, *digest));
+                }
                 if let Verdict::Agreed { digest, .. } = self.verdict(*index) {
                     self.confirm(*index, digest, turns);
                 }

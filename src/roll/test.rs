@@ -105,6 +105,7 @@ fn a_capture_counts_as_stored_when_more_than_half_have_its_digest() {
     };
     log.append(&[(0, digest(2, 7)), (1, digest(2, 7))]);
     assert_eq!(log.append(&[(2, stored(8))]), [], "another one's");
+    assert_eq!(log.append(&[(0, stored(7))]), [], "it does not store it");
     assert_eq!(log.append(&[(2, stored(7))]), [Turn::Stored(Index(2))]);
     assert_eq!(log.append(&[(2, stored(7))]), [], "already");
     assert_eq!(log.roll.stored(), Some(Index(2)));
@@ -122,6 +123,25 @@ fn what_is_stored_before_enough_voted_counts_when_they_did() {
     assert_eq!(log.append(&[(2, digest(2, 7)), (2, stored)]), []);
     let turns = log.append(&[(0, digest(2, 7))]);
     assert_eq!(turns, [Turn::Agreed(Index(2), [7; 32]), Turn::Stored(Index(2))]);
+}
+
+/// Whoever stores the second removes the first from the database.
+#[test]
+fn a_capture_that_was_given_up_does_not_count_any_more() {
+    let mut log = Log::new();
+    log.ready(&[0, 1]);
+    let stored = |index: u64| Payload::Stored {
+        index: Index(index),
+        digest: [7; 32],
+    };
+    log.append(&[(0, Payload::Capture { uploader: NodeId(0) })]);
+    assert_eq!(log.append(&[(0, stored(2))]), []);
+    log.append(&[(0, Payload::Capture { uploader: NodeId(1) })]);
+    let turns = log.append(&[(0, digest(2, 7)), (1, digest(2, 7))]);
+    assert_eq!(turns, [Turn::Agreed(Index(2), [7; 32])]);
+    assert_eq!(log.append(&[(0, stored(2))]), []);
+    log.append(&[(0, digest(4, 7)), (1, digest(4, 7))]);
+    assert_eq!(log.append(&[(1, stored(4))]), [Turn::Stored(Index(4))]);
 }
 
 #[test]

@@ -3,6 +3,7 @@
 // Helpers of tests: a broken assumption is a failed test.
 #![allow(clippy::unwrap_used)]
 
+pub mod guest;
 pub mod postgres;
 
 /// Say why a test does nothing here. Where everything must run (QUORATE_REQUIRE=1) that is a failure.

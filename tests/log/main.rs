@@ -5,9 +5,11 @@
 // Helpers of tests: a broken assumption is a failed test.
 #![allow(clippy::unwrap_used)]
 
+mod checkpoints;
 #[path = "../common/mod.rs"]
 mod common;
 mod contest;
+mod damage;
 mod fencing;
 mod heartbeats;
 mod memory;

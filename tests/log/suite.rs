@@ -83,6 +83,7 @@ pub async fn run(place: &Place) {
     machines_are_separate(place).await;
     println!("heartbeats");
     super::heartbeats::are_counted_and_read_by_all(place).await;
+    super::checkpoints::run(place).await;
     println!("contest");
     super::contest::sequencers_compete(place, 4, Duration::from_secs(2)).await;
 }

@@ -1,9 +1,11 @@
 //! The store as a cluster meets it: the memory store's semantics behind latency, lost answers, appends that land late,
 //! commits a reader does not see yet, and outages.
 
+use std::collections::BTreeSet;
 use std::pin::pin;
 use std::task::{Context, Poll, Waker};
 
+use quorate::checkpoint::Store;
 use quorate::log::{Appended, Entry, Index, Log, LogError, Memory, NodeId};
 use quorate::replica::{LogReply, LogRequest};
 
@@ -33,6 +35,7 @@ pub struct FakeLog {
     pub upsert: bool,
     /// Position of the last row, visible or not.
     end: Index,
+    concealed: BTreeSet<Index>,
     /// Statements executed.
     pub statements: u64,
 }
@@ -57,7 +60,38 @@ impl FakeLog {
             outages: vec![0; usize::from(nodes)],
             upsert: false,
             end: genesis.index,
+            concealed: BTreeSet::new(),
             statements: 0,
+        }
+    }
+
+    /// Position of the last row, visible or not.
+    pub fn end(&self) -> Index {
+        self.end
+    }
+
+    /// Readers do not see the row at `index` for a while.
+    pub fn conceal(&mut self, index: Index) {
+        self.concealed.insert(index);
+        self.memory.conceal(index);
+    }
+
+    pub fn reveal(&mut self, index: Index) {
+        self.concealed.remove(&index);
+        self.memory.reveal(index);
+    }
+
+    pub fn all_visible(&self) -> bool {
+        self.concealed.is_empty()
+    }
+
+    /// As a node reads: an end that is none, because the rest was removed, is told apart.
+    fn tail(&self, from: Index, limit: u32) -> Result<LogReply, LogError> {
+        let rows = now_or_never(self.memory.tail(from, limit))?;
+        let oldest = now_or_never(self.memory.agreed())?.first().map(|header| header.index);
+        match oldest {
+            Some(oldest) if rows.is_empty() && oldest > from => Err(LogError::Trimmed { asked: from, oldest }),
+            _ => Ok(LogReply::Tail(rows)),
         }
     }
 
@@ -104,12 +138,17 @@ impl FakeLog {
         }
     }
 
-    /// Do it. The second value is the row that got into the log, if one did.
-    pub fn execute(&mut self, node: NodeId, incarnation: u64, request: &LogRequest) -> (LogReply, Option<Entry>) {
+    /// Do it. The second value is the row that got into the log, if one did. The only error is that the log was trimmed.
+    pub fn execute(
+        &mut self,
+        node: NodeId,
+        incarnation: u64,
+        request: &LogRequest,
+    ) -> (Result<LogReply, LogError>, Option<Entry>) {
         self.statements += 1;
         let log = &self.memory;
         let reply: Result<LogReply, LogError> = match request.clone() {
-            LogRequest::Tail { from, limit } => now_or_never(log.tail(from, limit)).map(LogReply::Tail),
+            LogRequest::Tail { from, limit } => self.tail(from, limit),
             LogRequest::Watch => now_or_never(log.watch()).map(|(lease, head)| LogReply::Watch(lease, head)),
             LogRequest::Take { seen, lease } => {
                 now_or_never(log.take(seen, node, incarnation, lease)).map(LogReply::Take)
@@ -118,14 +157,13 @@ impl FakeLog {
             LogRequest::Barrier(row) | LogRequest::Append(row) if self.upsert => {
                 log.overwrite(row.clone());
                 let entry = Entry::decode(&row).expect("nodes append entries");
-                return (LogReply::Appended(Appended::Committed), Some(entry));
+                return (Ok(LogReply::Appended(Appended::Committed)), Some(entry));
             }
             LogRequest::Barrier(row) => now_or_never(log.barrier(row)).map(LogReply::Appended),
             LogRequest::Append(row) => now_or_never(log.append(row)).map(LogReply::Appended),
         };
-        let reply = reply.expect("memory always answers");
         let new = match (&reply, request) {
-            (LogReply::Appended(Appended::Committed), LogRequest::Barrier(row) | LogRequest::Append(row))
+            (Ok(LogReply::Appended(Appended::Committed)), LogRequest::Barrier(row) | LogRequest::Append(row))
                 if row.index > self.end =>
             {
                 self.end = row.index;

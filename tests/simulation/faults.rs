@@ -11,7 +11,11 @@ pub fn strike(world: &mut World) {
     let pick = |world: &mut World| nodes[world.dice.between(0, nodes.len() as u64 - 1) as usize];
     let node = pick(world);
     let other = pick(world);
-    match world.dice.between(0, 99) {
+    let draw = world.dice.between(0, 99);
+    if world.flip_is_open() && draw < 13 {
+        return; // a majority must be left to find it
+    }
+    match draw {
         0 | 1 => {
             let silent = world.dice.one_in(3);
             world.crash(node, silent);
@@ -50,12 +54,34 @@ pub fn strike(world: &mut World) {
             let fit = world.dice.one_in(2);
             world.set_edge(node, fit);
         }
-        13..60 => {
+        13..20 => flip(world, node),
+        20..65 => {
             for _ in 0..world.dice.between(1, 6) {
                 world.input(node);
             }
         }
         _ => {}
+    }
+}
+
+/// A bit turns over in one node's state, or in several nodes' at once, each another one; if all is well.
+fn flip(world: &mut World, node: NodeId) {
+    if !world.is_calm() {
+        return;
+    }
+    let nodes = world.nodes();
+    let count = if world.dice.one_in(3) {
+        world.dice.between(1, nodes.len() as u64) as usize
+    } else {
+        1
+    };
+    let others = nodes.iter().cycle().skip(usize::from(node.0)).take(count);
+    others.for_each(|node| world.flip(*node));
+    if count == 1 && world.dice.one_in(8) {
+        // It ends before anybody knows.
+        world.crash(node, false);
+        let after = world.dice.between(100 * MS, 2000 * MS);
+        world.restart(node, after);
     }
 }
 

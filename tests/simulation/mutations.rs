@@ -48,3 +48,33 @@ fn an_output_of_a_node_that_is_not_ready_is_noticed() {
 fn an_incarnation_used_twice_is_noticed() {
     notices(Mutation::ForgetsIncarnation, "no node stops itself");
 }
+
+#[test]
+fn a_healthy_node_that_is_put_out_is_noticed() {
+    notices(Mutation::VotesWrongly, "healthy nodes stay");
+}
+
+#[test]
+fn a_bit_that_nobody_finds_is_noticed() {
+    notices(Mutation::NeverVotes, "found in time");
+}
+
+#[test]
+fn an_evicted_node_that_goes_on_is_noticed() {
+    notices(Mutation::IgnoresEviction, "evicted nodes are silent");
+}
+
+#[test]
+fn a_guest_that_is_not_the_checkpoints_is_noticed() {
+    notices(Mutation::LoadsAnother, "loaded checkpoints");
+}
+
+#[test]
+fn a_checkpoint_that_is_removed_too_early_is_noticed() {
+    notices(Mutation::RetiresTooMuch, "kept checkpoints");
+}
+
+#[test]
+fn entries_that_are_removed_too_early_are_noticed() {
+    notices(Mutation::TrimsTooFar, "kept entries");
+}

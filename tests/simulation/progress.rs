@@ -4,6 +4,7 @@ use quorate::log::{Index, NodeId};
 use quorate::replica::{Readiness, Replica};
 
 use crate::dice::MS;
+use crate::operator;
 use crate::world::{Violation, World};
 
 /// From the last fault until everybody is ready and every input is in: a silent link (3 s until noticed), a lease, and
@@ -14,9 +15,10 @@ pub fn recover(world: &mut World) -> Result<(), Violation> {
     world.heal();
     let until = world.now + RECOVERY_NS;
     let (mut fresh, mut goal) = (false, None);
-    while world.now < until {
+    while world.now < until && !world.beyond_votes {
         let next = world.now + 50 * MS;
         world.run_until(next)?;
+        operator::look(world);
         match (missing(world), goal) {
             (None, None) if !fresh => {
                 // Once more with an input from everybody.
@@ -29,6 +31,9 @@ pub fn recover(world: &mut World) -> Result<(), Violation> {
             (None, Some(goal)) if behind(world, goal).is_none() => return Ok(()),
             _ => {}
         }
+    }
+    if world.beyond_votes {
+        return Ok(());
     }
     let late = || goal.and_then(|goal| behind(world, goal));
     Err(Violation {

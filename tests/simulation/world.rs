@@ -3,15 +3,20 @@
 //! A node here is what the shell is in production: it hands events to the replica, does what the actions say, runs the
 //! executor, and lets outputs out only after the replica has heard of the applied entry and is ready.
 
+mod checkpoints;
 mod process;
 mod surroundings;
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, BinaryHeap, VecDeque};
 use std::sync::Arc;
 
+use std::time::Duration;
+
+use quorate::checkpoint::Retention;
 use quorate::log::{AgreedTime, Entry, Index, NodeId};
-use quorate::replica::{Event, LogRequest, Now, PeerMessage, Readiness, Replica, Role};
+use quorate::replica::{Event, LogRequest, Now, PeerMessage, Readiness, Replica, Role, Votes};
+use quorate::roll::{Roll, Turn};
 
 use crate::clock::{Clock, EPOCH};
 use crate::dice::{Dice, MS, US};
@@ -20,6 +25,8 @@ use crate::fake_log::FakeLog;
 use crate::fake_net::FakeNet;
 use crate::guest::{Guest, Ran};
 use crate::invariants::Invariants;
+use crate::operator::Operator;
+use checkpoints::{Job, Uploader, Work};
 
 /// Something is broken on purpose, to see that an invariant notices.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +44,18 @@ pub enum Mutation {
     EmitsUnready,
     /// A restarted node uses its old incarnation.
     ForgetsIncarnation,
+    /// A node votes on something else than its state.
+    VotesWrongly,
+    /// Nobody votes.
+    NeverVotes,
+    /// A node that is put out goes on.
+    IgnoresEviction,
+    /// A node's guest is another one than the checkpoint's.
+    LoadsAnother,
+    /// Checkpoints are removed that are to be kept.
+    RetiresTooMuch,
+    /// Entries are removed that a checkpoint needs.
+    TrimsTooFar,
 }
 
 /// How a run ended early.
@@ -82,6 +101,19 @@ enum Coming {
     Restart {
         node: NodeId,
     },
+    /// The checkpoint is read.
+    Load {
+        node: NodeId,
+        life: u64,
+        index: Index,
+    },
+    /// A call of the uploader's reaches the store.
+    Call {
+        node: NodeId,
+        life: u64,
+    },
+    /// The same of a process that is gone.
+    LastCall(Work),
     Reconnect {
         a: NodeId,
         b: NodeId,
@@ -91,7 +123,9 @@ enum Coming {
 /// What reaches a process.
 enum Item {
     Event(Event),
-    Ran(Index, Ran, u64),
+    Ran(Index, Ran, u64, Vec<Job>),
+    /// The log does not go back as far as the node needs.
+    Trimmed,
 }
 
 struct Scheduled(u64, u64, Coming);
@@ -123,6 +157,12 @@ struct Process {
     open: Vec<(u64, u64, bool)>,
     confirmed_at: Option<u64>,
     edge_fit: bool,
+    votes: Votes,
+    /// Digests of its own states that were voted on, as its executor knows them.
+    own: BTreeMap<Index, [u8; 32]>,
+    uploader: Uploader,
+    /// A bit of its state turned over.
+    flipped: bool,
 }
 
 struct Host {
@@ -131,6 +171,10 @@ struct Host {
     life: u64,
     incarnation: u64,
     process: Option<Process>,
+    /// A process is starting and reads a checkpoint.
+    loading: bool,
+    /// The last process stopped itself: it was evicted.
+    put_out: bool,
     paused: bool,
     inbox: VecDeque<Item>,
     ticket: u64,
@@ -147,12 +191,22 @@ pub struct World {
     scheduled: u64,
     pub invariants: Invariants,
     violation: Option<Violation>,
+    /// More than half agreed on a wrong state, as when all others had left: no vote can find that out.
+    pub beyond_votes: bool,
+    /// Digests that nodes with a wrong bit had.
+    wrong: BTreeSet<(Index, [u8; 32])>,
     mutation: Mutation,
     /// Lines of what happened, newest last; `None`: not wanted.
     pub transcript: Option<VecDeque<String>>,
     numbers: u64,
     healed: bool,
     pub happened: Happened,
+    /// What the log says of the cluster.
+    pub roll: Roll,
+    pub operator: Operator,
+    checkpoint_every: Option<Duration>,
+    votes_urgent: bool,
+    retention: Retention,
     /// (true time, node) of everybody who became sequencer.
     pub reigns: Vec<(u64, NodeId)>,
 }
@@ -167,6 +221,15 @@ impl World {
         let mut log = FakeLog::new(&genesis, nodes, &mut dice);
         log.upsert = mutation == Mutation::Unfenced;
         let net = FakeNet::new(&mut dice);
+        let every_s = [None, Some(1), Some(1), Some(3)][dice.between(0, 3) as usize];
+        let checkpoint_every = every_s
+            .filter(|_| mutation != Mutation::Unfenced)
+            .map(Duration::from_secs);
+        let votes_urgent = dice.one_in(3);
+        let retention = Retention {
+            count: dice.between(1, 3),
+            age: Duration::from_secs(dice.between(0, 3)),
+        };
         let host = |dice: &mut Dice| Host {
             clock: Clock {
                 mono_start: dice.between(0, 1_000_000 * MS),
@@ -177,6 +240,8 @@ impl World {
             life: 0,
             incarnation: 0,
             process: None,
+            loading: false,
+            put_out: false,
             paused: false,
             inbox: VecDeque::new(),
             ticket: 0,
@@ -193,11 +258,18 @@ impl World {
             coming: BinaryHeap::new(),
             scheduled: 0,
             violation: None,
+            beyond_votes: false,
+            wrong: BTreeSet::new(),
             mutation,
             transcript: transcript.then(VecDeque::new),
             numbers: 0,
             healed: false,
             happened: Happened::default(),
+            roll: Roll::default(),
+            operator: Operator::default(),
+            checkpoint_every,
+            votes_urgent,
+            retention,
             reigns: Vec::new(),
         };
         for node in world.nodes() {
@@ -291,7 +363,12 @@ impl World {
                     self.deliver(node, Item::Event(event));
                 }
             }
-            Coming::Reveal(index) => self.log.memory.reveal(index),
+            Coming::Reveal(index) => self.log.reveal(index),
+            Coming::Load { node, life, index } if self.host(node).life == life => self.read_checkpoint(node, index),
+            Coming::Load { .. } => {}
+            Coming::Call { node, life } if self.host(node).life == life => self.call(node),
+            Coming::Call { .. } => {}
+            Coming::LastCall(work) => self.last_call(work),
             Coming::Resume { node } => self.resume(node),
             Coming::Restart { node } => self.start(node),
             Coming::Reconnect { a, b } => self.connect(a, b),
@@ -304,13 +381,48 @@ impl World {
             .push(Reverse(Scheduled(self.now + after, self.scheduled, coming)));
     }
 
+    /// The store has a new entry: what it changes in the roll.
+    fn turn(&mut self, entry: &Entry) {
+        let turns = self.roll.take_in(entry).unwrap_or_default(); // a broken history is another invariant's
+        for turn in turns {
+            match &turn {
+                Turn::Agreed(index, digest) => self.judge(*index, *digest),
+                Turn::Stored(_) => self.happened.checkpoints += 1,
+                Turn::Evicted(..) => self.happened.evictions += 1,
+                Turn::Split(_) => self.happened.splits += 1,
+                Turn::Readmitted(_) => self.happened.readmissions += 1,
+                _ => {}
+            }
+            if matches!(
+                turn,
+                Turn::Stored(_) | Turn::Evicted(..) | Turn::Split(_) | Turn::Capture(_)
+            ) {
+                self.note(|| format!("{turn:?}"));
+            }
+            let index = entry.index;
+            self.fact(&Fact::Turned { index, turn });
+        }
+    }
+
     fn fact(&mut self, fact: &Fact) {
         if let Err((invariant, what)) = self.invariants.observe(fact) {
             self.violate(invariant, what);
         }
     }
 
+    /// Whether what more than half agreed on is a wrong state.
+    fn judge(&mut self, index: Index, digest: [u8; 32]) {
+        if self.wrong.contains(&(index, digest)) && !self.beyond_votes {
+            self.note(|| format!("most agree on a wrong state at {}", index.0));
+            self.beyond_votes = true;
+            self.happened.beyond_votes += 1;
+        }
+    }
+
     fn violate(&mut self, invariant: &'static str, what: String) {
+        if self.beyond_votes {
+            return;
+        }
         self.violation.get_or_insert(Violation { invariant, what });
     }
 

@@ -1,31 +1,40 @@
 //! Checkpoints in PostgreSQL or CockroachDB, on a lane of their own. Statements of 1 to 2 MB, by arrays (see
 //! [`crate::checkpoint::Store`] for what each must keep).
 //!
-//! Whoever stores writes only while its header is there: the statements lock it, so that one who removes it waits for
-//! them, and removes what they wrote.
+//! Whoever stores writes only while its header is there and no later one is: the statements lock it, so that one who
+//! removes it waits for them, and removes what they wrote. A beginning is several statements, and two may mix. Each
+//! removes only what lies at or before its own index, after its header is there, so the later one is whole whatever the
+//! earlier one does, and only the later one can count (see [`Store::begin`]).
 
 use super::{Params, Postgres, column, number, value};
 use crate::checkpoint::{Content, Header, People, Place, Store, StoredBlock};
 use crate::log::{Index, LogError};
 
 const NEWEST: &str = "SELECT coalesce(max(pos), -1)::INT8 FROM checkpoint WHERE machine = $1::INT8 AND state = 2";
+/// A later one was begun, or this one is whole.
+const HINDERED: &str = "SELECT count(*)::INT8 FROM checkpoint
+    WHERE machine = $1::INT8 AND (pos > $2::INT8 OR pos = $2::INT8 AND state > 0)";
 /// The base may be whole only: the log agreed on it, whoever should have written that here died.
 const CONFIRM_BASE: &str = "UPDATE checkpoint SET state = 2 WHERE machine = $1::INT8 AND pos = $2::INT8 AND state = 1";
-const CLEAR_HEADERS: &str = "DELETE FROM checkpoint WHERE machine = $1::INT8 AND state < 2";
-const CLEAR_BLOCKS: &str = "DELETE FROM block WHERE machine = $1::INT8 AND pos > $2::INT8";
-const CLEAR_REGISTERS: &str = "DELETE FROM cpu_register WHERE machine = $1::INT8 AND pos > $2::INT8";
-const CLEAR_DEVICES: &str = "DELETE FROM device WHERE machine = $1::INT8 AND pos > $2::INT8";
+const CLEAR_SAME: &str = "DELETE FROM checkpoint WHERE machine = $1::INT8 AND pos = $2::INT8 AND state = 0";
+const CLEAR_EARLIER: &str = "DELETE FROM checkpoint WHERE machine = $1::INT8 AND pos < $2::INT8 AND state < 2";
+const CLEAR_BLOCKS: &str = "DELETE FROM block WHERE machine = $1::INT8 AND pos > $2::INT8 AND pos <= $3::INT8";
+const CLEAR_REGISTERS: &str =
+    "DELETE FROM cpu_register WHERE machine = $1::INT8 AND pos > $2::INT8 AND pos <= $3::INT8";
+const CLEAR_DEVICES: &str = "DELETE FROM device WHERE machine = $1::INT8 AND pos > $2::INT8 AND pos <= $3::INT8";
 const HEADER_ADD: &str = "INSERT INTO checkpoint
     (machine, pos, state, uploader, at_ns, digest, description, blocks, bytes)
     VALUES ($1::INT8, $2::INT8, 0, $3::INT8, $4::INT8, $5::BYTEA, $6::BYTEA, $7::INT8, $8::INT8)
     ON CONFLICT (machine, pos) DO NOTHING";
 const CONTENT_ADD: &str = "WITH mine AS (SELECT machine, pos FROM checkpoint
-        WHERE machine = $1::INT8 AND pos = $2::INT8 AND state = 0 FOR UPDATE)
+        WHERE machine = $1::INT8 AND pos = $2::INT8 AND state = 0
+        AND NOT EXISTS (SELECT 1 FROM checkpoint n WHERE n.machine = $1::INT8 AND n.pos > $2::INT8) FOR UPDATE)
     INSERT INTO content (machine, hash, pos, data)
     SELECT mine.machine, new.hash, mine.pos, new.data FROM mine, unnest($3::BYTEA[], $4::BYTEA[]) AS new (hash, data)
     ON CONFLICT (machine, hash) DO UPDATE SET pos = excluded.pos";
 const PLACE_ADD: &str = "WITH mine AS (SELECT machine, pos FROM checkpoint
-        WHERE machine = $1::INT8 AND pos = $2::INT8 AND state = 0 FOR UPDATE)
+        WHERE machine = $1::INT8 AND pos = $2::INT8 AND state = 0
+        AND NOT EXISTS (SELECT 1 FROM checkpoint n WHERE n.machine = $1::INT8 AND n.pos > $2::INT8) FOR UPDATE)
     INSERT INTO block (machine, space, number, pos, hash)
     SELECT mine.machine, new.space, new.number, mine.pos, new.hash
     FROM mine, unnest($3::INT8[], $4::INT8[], $5::BYTEA[]) AS new (space, number, hash)
@@ -47,7 +56,9 @@ const FRAME_ADD: &str = "INSERT INTO frame (machine, pos, direction, ordinal, at
     FROM unnest($2::INT8[], $3::TEXT[], $4::INT8[], $5::INT8[], $6::BYTEA[]) AS new (pos, direction, ordinal, at_ns, bytes)
     ON CONFLICT (machine, pos, direction, ordinal) DO NOTHING";
 const RAISE: &str = "UPDATE checkpoint SET state = greatest(state, $3::INT8)
-    WHERE machine = $1::INT8 AND pos = $2::INT8 RETURNING state";
+    WHERE machine = $1::INT8 AND pos = $2::INT8 AND (state > 0
+        OR blocks = (SELECT count(*) FROM block WHERE machine = $1::INT8 AND pos = $2::INT8))
+    RETURNING state";
 const LIST: &str = "SELECT pos, state, uploader, at_ns, digest, ''::BYTEA, blocks, bytes FROM checkpoint
     WHERE machine = $1::INT8 AND state = 2 ORDER BY pos";
 const HEADER: &str = "SELECT pos, state, uploader, at_ns, digest, description, blocks, bytes FROM checkpoint
@@ -97,13 +108,12 @@ impl Store for Postgres {
         let rows = self.ask(NEWEST, &[&self.machine]).await?;
         let newest: i64 = value(rows.first().expect("an aggregate has one row"), 0)?;
         let index = column::put("position", new.index.0)?;
-        if newest != base || index <= base {
+        let rows = self.ask(HINDERED, &[&self.machine, &index]).await?;
+        let hindering: i64 = value(rows.first().expect("an aggregate has one row"), 0)?;
+        if newest != base || index <= base || hindering > 0 {
             return Ok(false);
         }
-        self.change(CLEAR_HEADERS, &[&self.machine]).await?;
-        for statement in [CLEAR_BLOCKS, CLEAR_REGISTERS, CLEAR_DEVICES] {
-            self.change(statement, &[&self.machine, &base]).await?;
-        }
+        self.change(CLEAR_SAME, &[&self.machine, &index]).await?;
         let (at, blocks) = (column::put("time", new.at_ns)?, column::put("blocks", new.blocks)?);
         let bytes = column::put("bytes", new.bytes)?;
         let (uploader, digest) = (i64::from(new.uploader.0), new.digest.as_slice());
@@ -118,6 +128,12 @@ impl Store for Postgres {
             &bytes,
         ];
         self.change(HEADER_ADD, params).await?;
+        // Who stores an earlier one now either sees this header and writes no more, or has its own removed here, after
+        // what it is just writing is there; then that is removed, too.
+        self.change(CLEAR_EARLIER, &[&self.machine, &index]).await?;
+        for statement in [CLEAR_BLOCKS, CLEAR_REGISTERS, CLEAR_DEVICES] {
+            self.change(statement, &[&self.machine, &base, &index]).await?;
+        }
         Ok(true)
     }
 

@@ -8,12 +8,15 @@ use crate::checkpoint::{Content, Header, People, Place, STORING, Store, StoredBl
 use crate::log::{Index, LogError};
 
 const NEWEST: &str = "SELECT coalesce(max(pos), -1) FROM checkpoint WHERE machine = ?1 AND state = 2";
+/// A later one was begun, or this one is whole.
+const HINDERED: &str = "SELECT count(*) > 0 FROM checkpoint
+    WHERE machine = ?1 AND (pos > ?2 OR pos = ?2 AND state > 0)";
 /// The base may be whole only: the log agreed on it, whoever should have written that here died.
 const CONFIRM_BASE: &str = "UPDATE checkpoint SET state = 2 WHERE machine = ?1 AND pos = ?2 AND state = 1";
 const CLEAR: [&str; 3] = [
-    "DELETE FROM block WHERE machine = ?1 AND pos > ?2",
-    "DELETE FROM cpu_register WHERE machine = ?1 AND pos > ?2",
-    "DELETE FROM device WHERE machine = ?1 AND pos > ?2",
+    "DELETE FROM block WHERE machine = ?1 AND pos > ?2 AND pos <= ?3",
+    "DELETE FROM cpu_register WHERE machine = ?1 AND pos > ?2 AND pos <= ?3",
+    "DELETE FROM device WHERE machine = ?1 AND pos > ?2 AND pos <= ?3",
 ];
 const CLEAR_HEADERS: &str = "DELETE FROM checkpoint WHERE machine = ?1 AND state < 2";
 const HEADER_ADD: &str = "INSERT INTO checkpoint
@@ -32,7 +35,8 @@ const SERIAL_ADD: &str = "INSERT INTO serial_output (machine, pos, port, at_ns, 
 const FRAME_ADD: &str =
     "INSERT INTO frame (machine, pos, direction, ordinal, at_ns, bytes) VALUES (?1, ?2, ?3, ?4, ?5, ?6)
     ON CONFLICT (machine, pos, direction, ordinal) DO NOTHING";
-const RAISE: &str = "UPDATE checkpoint SET state = max(state, ?3) WHERE machine = ?1 AND pos = ?2";
+const RAISE: &str = "UPDATE checkpoint SET state = max(state, ?3) WHERE machine = ?1 AND pos = ?2
+    AND (state > 0 OR blocks = (SELECT count(*) FROM block WHERE machine = ?1 AND pos = ?2))";
 const LIST: &str = "SELECT pos, state, uploader, at_ns, digest, x'', blocks, bytes FROM checkpoint
     WHERE machine = ?1 AND state = 2 ORDER BY pos";
 const HEADER: &str = "SELECT pos, state, uploader, at_ns, digest, description, blocks, bytes FROM checkpoint
@@ -85,12 +89,13 @@ impl Store for Sqlite {
         self.change(move |to| {
             to.execute(CONFIRM_BASE, params![machine, base])?;
             let newest: i64 = to.query_row(NEWEST, [machine], |row| row.get(0))?;
-            if newest != base || index <= base {
+            let hindered: bool = to.query_row(HINDERED, [machine, index], |row| row.get(0))?;
+            if newest != base || index <= base || hindered {
                 return Ok(false);
             }
             to.execute(CLEAR_HEADERS, [machine])?;
             for statement in CLEAR {
-                to.execute(statement, params![machine, base])?;
+                to.execute(statement, params![machine, base, index])?;
             }
             let (uploader, digest, description) = (new.uploader.0, new.digest, &new.description);
             let header = params![machine, index, uploader, at, digest, description, blocks, bytes];

@@ -1,14 +1,20 @@
-//! Equal digests at equal index on every node, in every life.
+//! Equal digests at equal index on every node, in every life; but for a node of whose state a bit turned over.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use quorate::log::Index;
+use quorate::log::{Index, NodeId};
 
 use super::Invariant;
 use crate::facts::Fact;
 
 #[derive(Default)]
-pub struct Digests(BTreeMap<Index, [u8; 32]>);
+pub struct Digests {
+    /// What the machine computed, at every entry.
+    states: BTreeMap<Index, [u8; 32]>,
+    /// Of everything replicated, where it is voted on.
+    wholes: BTreeMap<Index, [u8; 32]>,
+    flipped: BTreeSet<NodeId>,
+}
 
 impl Invariant for Digests {
     fn name(&self) -> &'static str {
@@ -16,10 +22,25 @@ impl Invariant for Digests {
     }
 
     fn observe(&mut self, fact: &Fact) -> Result<(), String> {
-        let Fact::Applied { node, index, digest } = fact else {
-            return Ok(());
+        let (node, index, digest, all) = match fact {
+            Fact::Flipped { node, .. } => {
+                self.flipped.insert(*node);
+                return Ok(());
+            }
+            Fact::Started { node, .. } => {
+                self.flipped.remove(node);
+                return Ok(());
+            }
+            Fact::Applied { node, index, digest } => (node, index, digest, &mut self.states),
+            Fact::Voted {
+                node, index, digest, ..
+            } => (node, index, digest, &mut self.wholes),
+            _ => return Ok(()),
         };
-        let first = self.0.entry(*index).or_insert(*digest);
+        if self.flipped.contains(node) {
+            return Ok(());
+        }
+        let first = all.entry(*index).or_insert(*digest);
         if first == digest {
             Ok(())
         } else {

@@ -25,9 +25,9 @@ impl Invariant for ExecutionOrder {
                 self.committed = self.committed.max(entry.index);
                 return Ok(());
             }
-            Fact::Started { node } => {
-                self.handed.insert(*node, Index(0));
-                self.applied.insert(*node, Index(0));
+            Fact::Started { node, index } => {
+                self.handed.insert(*node, *index);
+                self.applied.insert(*node, *index);
                 return Ok(());
             }
             Fact::Handed { node, entry } => (node, entry.index, self.handed.entry(*node).or_default()),

@@ -2,11 +2,18 @@
 
 mod agreed_time;
 mod digests;
+mod evicted_silent;
+mod evictions;
 mod execution_order;
+mod found_in_time;
 mod fresh_outputs;
 mod inputs_once;
+mod kept_checkpoints;
+mod kept_entries;
+mod loaded_checkpoints;
 mod one_history;
 mod outputs;
+mod standstill;
 
 use crate::facts::Fact;
 
@@ -35,6 +42,13 @@ impl Invariants {
                 Box::new(fresh_outputs::FreshOutputs::default()),
                 Box::new(outputs::Outputs::default()),
                 Box::new(agreed_time::AgreedTimes::default()),
+                Box::new(evictions::Evictions::default()),
+                Box::new(found_in_time::FoundInTime::default()),
+                Box::new(evicted_silent::EvictedSilent::default()),
+                Box::new(standstill::Standstill::default()),
+                Box::new(loaded_checkpoints::LoadedCheckpoints::default()),
+                Box::new(kept_entries::KeptEntries),
+                Box::new(kept_checkpoints::KeptCheckpoints::default()),
             ],
             inputs: InputsOnce::default(),
         }

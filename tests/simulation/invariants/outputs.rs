@@ -29,7 +29,7 @@ impl Invariant for Outputs {
                 self.committed = self.committed.max(entry.index);
                 return Ok(());
             }
-            Fact::Started { node } => {
+            Fact::Started { node, .. } => {
                 self.last.remove(node);
                 return Ok(());
             }

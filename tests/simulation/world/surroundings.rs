@@ -56,12 +56,12 @@ impl World {
         let invisible = self.dice.one_in(self.log.invisible);
         if let (true, LogRequest::Append(row) | LogRequest::Barrier(row)) = (invisible, request) {
             self.happened.invisible += 1;
-            self.log.memory.conceal(row.index);
+            self.log.conceal(row.index);
             let after = self.dice.between(MS, 80 * MS);
             self.schedule(after, Coming::Reveal(row.index));
         }
         let (reply, new) = self.log.execute(node, incarnation, request);
-        if matches!(reply, LogReply::Appended(Appended::Fenced | Appended::Taken)) {
+        if matches!(reply, Ok(LogReply::Appended(Appended::Fenced | Appended::Taken))) {
             self.happened.too_late += 1;
         }
         if let Some(entry) = new {
@@ -78,10 +78,15 @@ impl World {
                 )
             });
             let (entry, at) = (Arc::new(entry), self.now);
+            let committed = Arc::clone(&entry);
             self.fact(&Fact::Committed { entry, at });
+            self.turn(&committed);
         }
         if let Some(at) = answered_at {
-            let item = Item::Event(Event::Log(tag, Ok(reply)));
+            let item = match reply {
+                Err(quorate::log::LogError::Trimmed { .. }) => Item::Trimmed,
+                reply => Item::Event(Event::Log(tag, reply)),
+            };
             self.schedule(at - self.now, Coming::Deliver { node, life, item });
         }
     }

@@ -35,6 +35,8 @@ pub struct Roll {
     /// Who was put out, and at which index its state was wrong.
     evicted: BTreeMap<NodeId, Index>,
     split: Option<Index>,
+    /// The newest index that more than half agreed on. What was open before is no question any more.
+    settled: Option<Index>,
     ballot: Ballot,
     captured: Option<Captured>,
     /// What its uploader says is stored, before enough nodes voted on it.
@@ -164,7 +166,8 @@ impl Roll {
         match self.verdict(index) {
             Verdict::Open => {}
             Verdict::Agreed { digest, wrong } => {
-                self.split = self.split.filter(|split| *split != index);
+                self.settled = self.settled.max(Some(index));
+                self.split = self.split.filter(|split| *split > index);
                 turns.push(Turn::Agreed(index, digest));
                 self.confirm(index, digest, turns);
                 for node in wrong {
@@ -175,7 +178,7 @@ impl Roll {
                 }
             }
             Verdict::Split => {
-                if self.split.is_none() {
+                if self.split.is_none() && self.settled < Some(index) {
                     self.split = Some(index);
                     turns.push(Turn::Split(index));
                 }

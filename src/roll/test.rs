@@ -125,6 +125,26 @@ fn what_is_stored_before_enough_voted_counts_when_they_did() {
     assert_eq!(turns, [Turn::Agreed(Index(2), [7; 32]), Turn::Stored(Index(2))]);
 }
 
+/// Votes of before a restart stay; once all nodes go on from a later state, nobody could vote on them again.
+#[test]
+fn what_is_older_than_an_agreement_is_no_split() {
+    let mut log = Log::new();
+    log.ready(&[0, 1, 2]);
+    log.append(&[]);
+    assert_eq!(log.append(&[(1, digest(1, 8)), (2, digest(1, 7))]), []);
+    let turns = log.append(&[(1, digest(2, 7)), (2, digest(2, 7))]);
+    assert_eq!(turns, [Turn::Agreed(Index(2), [7; 32])]);
+    log.ready(&[1, 2]);
+    assert_eq!(log.roll.split(), None);
+    // An agreement on a later state ends a split, too.
+    assert_eq!(
+        log.append(&[(1, digest(3, 8)), (2, digest(3, 7))]),
+        [Turn::Split(Index(3))]
+    );
+    log.append(&[(1, digest(4, 7)), (2, digest(4, 7))]);
+    assert_eq!(log.roll.split(), None);
+}
+
 /// Whoever stores the second removes the first from the database.
 #[test]
 fn a_capture_that_was_given_up_does_not_count_any_more() {

@@ -312,7 +312,7 @@ impl AdminBackend for Fake {
 
 const STATUS: &str = r#"{"machine":"door","node":"a","version":"1","uptime_ms":1,"role":"sequencer","sequencer":"a",
 "term":2,"readiness":"catching-up","committed":9,"applied":8,"agreed_time_ns":5,"lag_ms":3,"activity":"busy","crash":null,
-"pending_inputs":0,"append_p50_us":700,"append_p99_us":900,"statements":10,"inputs":3,"executed":1000000,
+"pending_inputs":0,"append_p50_us":700,"append_p99_us":900,"captures":{"pause_p50_us":0,"pause_max_us":0,"stored":0,"stored_blocks":0,"stored_ms":0},"statements":10,"inputs":3,"executed":1000000,
 "edge":{"frames_in":1,"frames_out":2,"repeated":0,"left_to_others":4,"withheld":0,"dropped":{"malformed":3}},
 "peers":[{"node":"b","link_up":false,"readiness":null,"applied":null}],
 "links":{"messages_out":0,"messages_in":0,"links_up":0,"links_silent":0,"links_overflowed":0,"links_garbled":0,

@@ -97,8 +97,10 @@ fn what_changed_makes_the_machine_again_at_every_entry() {
             assert_eq!((again.apply(entry), again.digest()), *expected, "cut {cut}");
         }
     }
-    let (first, later) = (counts[0], counts[1..].iter().max().unwrap());
-    assert!(later < &first, "only what changed is stored: {counts:?}");
+    assert!(
+        counts.contains(&0),
+        "an entry in which nothing runs changes no block: {counts:?}"
+    );
 }
 
 #[test]

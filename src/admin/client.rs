@@ -120,10 +120,11 @@ impl Client {
     fn ask<T: DeserializeOwned>(&mut self, request: &Request) -> Result<T, AdminError> {
         let mut line = serde_json::to_vec(request).expect("requests have string keys and no custom code");
         line.push(b'\n');
-        self.stream
-            .get_ref()
-            .write_all(&line)
-            .map_err(|error| self.failed(error))?;
+        match self.stream.get_ref().write_all(&line) {
+            // A node that has no room says so and hangs up before it is asked: that is read below.
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => {}
+            written => written.map_err(|error| self.failed(error))?,
+        }
         let mut answer = Vec::new();
         let read = (&mut self.stream).take(REPLY_BYTES_MAX).read_until(b'\n', &mut answer);
         read.map_err(|error| self.failed(error))?;

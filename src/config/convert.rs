@@ -8,8 +8,8 @@ use crate::log::NodeId;
 use crate::peers::PeersConfig;
 use crate::replica::{Detect, Settings};
 
-/// A follower reads the database at least this often; half the shortest lease that makes sense.
-const WATCH_EVERY: Duration = Duration::from_millis(500);
+/// A follower reads the database at least this often: twice within the time in which it must confirm the log by default.
+const WATCH_EVERY: Duration = Duration::from_millis(750);
 
 impl Config {
     /// Settings of the replica. `seed`: random, for append ids.

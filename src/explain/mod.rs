@@ -1,6 +1,6 @@
 //! An entry of the log in words, for `quorate log show`: what it feeds the guest, how much time it lets pass, what it costs.
 //!
-//! [`log::describe`] says what an entry holds; here is what that means, with the settings' names where they are known.
+//! [`describe`] says what an entry holds; here is what that means, with the settings' names where they are known.
 
 mod packet;
 mod time;

@@ -2,7 +2,7 @@
 //!
 //! Each gets its number when it comes in, waits here until it is seen committed, and is offered to whoever sequences: in
 //! order, within a window, again from the first one when the sequencer or the link to it changed or when nothing moved for
-//! a while. The log takes each only once (see [`super::marks`]), so offering too often is harmless.
+//! a while. The log takes each only once (see [`Marks`](crate::roll::Marks)), so offering too often is harmless.
 
 use std::collections::VecDeque;
 

@@ -25,12 +25,22 @@ const BLOCK_BYTES: f64 = 4096.0;
 
 pub fn measure(figures: &mut Figures) {
     apart(|| pauses_and_returns(figures));
-    let busy = |extra| apart(|| busy_ticks_per_s(extra));
+    let busy = |extra| apart(|| busy(extra));
     let (without, with) = (busy(NEVER), busy(""));
     figures.add(
         "checkpoint_slowdown_percent",
-        (1.0 - with / without) * 100.0,
+        (1.0 - with.ticks_per_s / without.ticks_per_s) * 100.0,
         Bound::AtMost(SLOWDOWN_PERCENT_MAX),
+    );
+    figures.add(
+        "checkpoint_append_p50_ratio",
+        with.append_p50_us / without.append_p50_us,
+        Bound::Note("appends of a busy guest, with a checkpoint every 10 s over without"),
+    );
+    figures.add(
+        "checkpoint_append_p99_ratio",
+        with.append_p99_us / without.append_p99_us,
+        Bound::AtMost(2.0),
     );
     let ratio = apart(replay_ratio);
     figures.add("replay_ratio", ratio, Bound::AtLeast(REPLAY_RATIO_MIN));
@@ -118,8 +128,15 @@ fn pauses_and_returns(figures: &mut Figures) {
     lab.assert_digests_equal();
 }
 
-/// Instructions a second of a guest that computes.
-fn busy_ticks_per_s(cluster_extra: &'static str) -> f64 {
+/// A guest that computes.
+struct Busy {
+    /// Instructions a second.
+    ticks_per_s: f64,
+    append_p50_us: f64,
+    append_p99_us: f64,
+}
+
+fn busy(cluster_extra: &'static str) -> Busy {
     let lab = debian(cluster_extra);
     let mut shell = Terminal::open(&lab, 0);
     shell.log_in();
@@ -130,7 +147,13 @@ fn busy_ticks_per_s(cluster_extra: &'static str) -> f64 {
     let executed = || lab.cluster.status(sequencer).expect("it answers").executed;
     let (before, start) = (executed(), Instant::now());
     std::thread::sleep(TIME);
-    (executed() - before) as f64 / start.elapsed().as_secs_f64()
+    let ticks_per_s = (executed() - before) as f64 / start.elapsed().as_secs_f64();
+    let status = lab.cluster.status(sequencer).expect("it answers");
+    Busy {
+        ticks_per_s,
+        append_p50_us: status.append_p50_us as f64,
+        append_p99_us: status.append_p99_us as f64,
+    }
 }
 
 /// Agreed time that an offline replay runs through in a second, over a log in which the directory was searched.

@@ -201,7 +201,7 @@ impl CortexA53 {
         named.into_iter().chain(general).chain(vectors).chain(system).collect()
     }
 
-    /// All of them by their architectural names: general, then [`NAMED`], vectors, system, each in the order of its table.
+    /// All of them by their architectural names: general, then `NAMED`, vectors, system, each in the order of its table.
     pub fn registers(&self) -> Vec<(&'static str, u128)> {
         let mut named = NAMED.map(|(name, id)| (name, self.engine.register(c_int::from(id))));
         // PSTATE.SP and PSTATE.EL say whose stack pointer is in use.

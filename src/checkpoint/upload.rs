@@ -7,7 +7,7 @@ use std::collections::BTreeSet;
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 use tracing::{debug, info, warn};
 
 use super::Retention;
@@ -65,7 +65,9 @@ enum Job {
 
 /// The thread's handle.
 pub struct Uploader {
-    jobs: Option<mpsc::Sender<Job>>,
+    jobs: mpsc::Sender<Job>,
+    /// Dropped: the thread ends at once.
+    stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -76,13 +78,20 @@ impl Uploader {
     /// The host cannot make a thread.
     pub fn start(target: Target, report: impl Fn(Uploaded) + Send + 'static) -> std::io::Result<Uploader> {
         let (jobs, queue) = mpsc::channel(2);
+        let (stop, stopped) = oneshot::channel::<()>();
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
         let thread = std::thread::Builder::new().name("checkpoint".into()).spawn(move || {
             yield_to_others();
-            runtime.block_on(work(&target, queue, &report));
+            runtime.block_on(async {
+                tokio::select! {
+                    () = work(&target, queue, &report) => {}
+                    _ = stopped => {} // an error: the sender is gone, which is the signal
+                }
+            });
         })?;
         Ok(Uploader {
-            jobs: Some(jobs),
+            jobs,
+            stop: Some(stop),
             thread: Some(thread),
         })
     }
@@ -99,13 +108,14 @@ impl Uploader {
     }
 
     fn try_send(&self, job: Job) -> bool {
-        self.jobs.as_ref().is_some_and(|jobs| jobs.try_send(job).is_ok())
+        self.jobs.try_send(job).is_ok()
     }
 }
 
 impl Drop for Uploader {
     fn drop(&mut self) {
-        self.jobs = None; // the thread ends after what it is doing
+        // A checkpoint that is being stored is given up, as if the node had died.
+        self.stop = None;
         if let Some(thread) = self.thread.take() {
             let _ = thread.join(); // a panic was reported by the panic hook already
         }

@@ -35,7 +35,7 @@ pub struct Settings {
     pub confirm_max: Duration,
     /// Not ready when the executor is this far behind the newest committed entry, in agreed time. Default 1 s.
     pub lag_max: Duration,
-    /// A follower reads the database at least this often. Default 500 ms.
+    /// A follower reads the database at least this often. Default 750 ms.
     pub watch_every: Duration,
     /// Most bytes of inputs in one entry. Default 1 MiB.
     pub entry_bytes_max: usize,

@@ -8,14 +8,18 @@ use crate::{Bound, Figures, apart, key};
 
 /// Let the boot and the last connections settle, then measure.
 const SETTLE: Duration = Duration::from_secs(3);
+/// What is counted there.
+const TRANSACTIONS: &str = "all of the database: checkpoints, and what it does by itself";
 const TIME: Duration = Duration::from_secs(20);
 
 /// What one second costs.
 struct Cost {
     /// Of a core, for one node.
     percent: f64,
-    /// Of the whole cluster.
+    /// Of the whole cluster: the log, the lease, heartbeats.
     statements: f64,
+    /// Of the database, checkpoints and its own work included (PostgreSQL).
+    transactions: f64,
 }
 
 pub fn measure(figures: &mut Figures) {
@@ -27,12 +31,20 @@ pub fn measure(figures: &mut Figures) {
             cost.statements,
             Bound::AtMost(30.0),
         );
+        if store == StoreKind::Postgres {
+            figures.add("idle_transactions_per_s", cost.transactions, Bound::Note(TRANSACTIONS));
+        }
     }
 }
 
 /// The same for Debian, which has timers and services of its own.
 pub fn measure_linux(figures: &mut Figures) {
     let cost = apart(|| cost(&Setup::debian_on(StoreKind::Postgres)));
+    figures.add(
+        "idle_linux_transactions_per_s",
+        cost.transactions,
+        Bound::Note(TRANSACTIONS),
+    );
     figures.add("idle_linux_cpu_percent", cost.percent, Bound::AtMost(10.0));
     figures.add("idle_linux_statements_per_s", cost.statements, Bound::AtMost(40.0));
 }
@@ -51,18 +63,21 @@ fn cost(setup: &Setup) -> Cost {
             })
             .sum::<f64>()
     };
-    // PostgreSQL counts all there are, checkpoints and heartbeats too: each statement is a transaction of its own.
-    let committed = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()";
     let statement_count = |index: &usize| lab.cluster.status(*index).expect("it answers").statements;
-    let statements = || match setup.store {
+    let statements = || nodes.iter().map(statement_count).sum::<u64>();
+    // All there are, checkpoints too: each statement is a transaction of its own. PostgreSQL's own work is among them.
+    let committed = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()";
+    let transactions = || match setup.store {
         StoreKind::Postgres => lab.sql(committed).trim().parse().expect("a number"),
-        StoreKind::Sqlite => nodes.iter().map(statement_count).sum::<u64>(),
+        StoreKind::Sqlite => 0_u64,
     };
-    let (cpu_before, statements_before, start) = (cpu(), statements(), Instant::now());
+    let (cpu_before, statements_before, transactions_before) = (cpu(), statements(), transactions());
+    let start = Instant::now();
     std::thread::sleep(TIME);
     let elapsed = start.elapsed().as_secs_f64();
     Cost {
         percent: (cpu() - cpu_before) / elapsed / nodes.len() as f64 * 100.0,
         statements: (statements() - statements_before) as f64 / elapsed,
+        transactions: (transactions() - transactions_before) as f64 / elapsed,
     }
 }

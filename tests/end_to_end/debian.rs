@@ -14,6 +14,9 @@ use crate::terminal::Terminal;
 /// Transactions that must be acknowledged between two faults: the guest really works again.
 const BETWEEN_LDAP: usize = 20;
 const BETWEEN_MAIL: usize = 2;
+/// Messages are of these lengths.
+const SMALLEST_MESSAGE_BYTES: usize = 10_000;
+const LARGEST_MESSAGE_BYTES: usize = 300_000;
 
 fn rounds() -> usize {
     let rounds = std::env::var("QUORATE_ROUNDS").ok().and_then(|text| text.parse().ok());
@@ -132,7 +135,12 @@ fn mail_survives_every_fault_and_is_stored_once() {
     let python = python();
     let server = S3::start(&python).unwrap();
     let host = guest(25).ip().to_string();
-    let arguments = [&host, "25", "a@client.example", "b@example.org", "10000", "300000"];
+    // All messages stay on the guest's disk: in many rounds they must be smaller.
+    let largest = (LARGEST_MESSAGE_BYTES / rounds())
+        .max(SMALLEST_MESSAGE_BYTES)
+        .to_string();
+    let smallest = SMALLEST_MESSAGE_BYTES.to_string();
+    let arguments = [&host, "25", "a@client.example", "b@example.org", &smallest, &largest];
     let client = Client::start(&python, MAIL, &arguments).unwrap();
     for _ in 0..rounds() {
         faults(&mut lab, &client, BETWEEN_MAIL);

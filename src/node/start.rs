@@ -27,7 +27,7 @@ use crate::guest::{Guest, GuestError};
 use crate::images::GuestFiles;
 use crate::log::{self, AgreedTime, AnyLog, CodecError, Entry, Index, Log, LogError, Missing};
 use crate::peers::Peers;
-use crate::replica::{Replica, Start, Votes};
+use crate::replica::{Readiness, Replica, Start, Votes};
 use crate::solo::network;
 
 /// How long a call to the store keeps trying by itself. The replica repeats what failed, so this only bounds how late it
@@ -111,6 +111,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     let result = node.run(shutdown).await;
     drop(stop);
     if let Err(Stop::Evicted(index)) = result {
+        node.readiness(Readiness::Evicted); // silent, and no carrier, however it was found
         leave_evidence(&config, &node, index).await;
     }
     match result {

@@ -9,6 +9,14 @@ use crate::lab::{Lab, PATIENCE, Setup, StoreKind, debian, guest, python};
 /// A checkpoint a second; few are kept.
 pub const OFTEN: &str = "\n[checkpoint]\nevery_s = 1\nkeep = 2\nkeep_s = 0\n";
 
+/// Debian on PostgreSQL, with these.
+pub fn debian_stored_often() -> Setup {
+    Setup {
+        cluster_extra: OFTEN,
+        ..Setup::debian_on(StoreKind::Postgres)
+    }
+}
+
 /// The directory's client.
 pub fn directory_client() -> Client {
     let (debian, host) = (debian(), guest(389).ip().to_string());
@@ -69,10 +77,7 @@ pub fn ended_well(lab: &Lab, client: Client) {
 
 #[test]
 fn a_node_that_lost_everything_comes_back_under_load() {
-    let setup = Setup {
-        cluster_extra: OFTEN,
-        ..Setup::debian_on(StoreKind::Postgres)
-    };
+    let setup = debian_stored_often();
     let Some(mut lab) = Lab::start(&setup) else { return };
     let client = directory_client();
     goes_on(&lab, &client, 20);
@@ -94,10 +99,7 @@ fn a_node_that_lost_everything_comes_back_under_load() {
 
 #[test]
 fn all_nodes_are_killed_and_the_guest_goes_on() {
-    let setup = Setup {
-        cluster_extra: OFTEN,
-        ..Setup::debian_on(StoreKind::Postgres)
-    };
+    let setup = debian_stored_often();
     let Some(mut lab) = Lab::start(&setup) else { return };
     let client = directory_client();
     goes_on(&lab, &client, 20);

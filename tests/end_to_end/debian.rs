@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 use quorate::admin::NodeReadiness;
 use quorate::demo::mail::{BUCKET, maildir, once};
 use quorate::demo::s3::S3;
-use quorate::demo::transactions::{Client, LDAP, MAIL, Transcript};
+use quorate::demo::transactions::{Client, MAIL, Transcript};
 
+use crate::checkpoints::directory_client;
 use crate::lab::{Lab, PATIENCE, Setup, StoreKind, debian, guest, python};
 use crate::terminal::Terminal;
 
@@ -107,17 +108,7 @@ fn the_directory_survives_every_fault() {
     let Some(mut lab) = Lab::start(&Setup::debian_on(StoreKind::Postgres)) else {
         return;
     };
-    let (debian, host) = (debian(), guest(389).ip().to_string());
-    let directory = debian.directory();
-    let arguments = [
-        &host,
-        "389",
-        &directory.suffix,
-        &directory.writable,
-        &directory.admin,
-        &directory.password,
-    ];
-    let client = Client::start(&python(), LDAP, &arguments).unwrap();
+    let client = directory_client();
     for _ in 0..rounds() {
         faults(&mut lab, &client, BETWEEN_LDAP);
     }

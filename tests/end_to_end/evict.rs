@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use quorate::demo::client::Transcript;
 
-use crate::checkpoints::{OFTEN, directory_client, ended_well, goes_on, wait_for_checkpoints};
+use crate::checkpoints::{debian_stored_often, directory_client, ended_well, goes_on, wait_for_checkpoints};
 use crate::flip::flip_bits;
 use crate::lab::{Lab, PATIENCE, Setup, StoreKind};
 
@@ -24,10 +24,7 @@ fn wait_for_end(lab: &mut Lab, victim: usize) -> (Option<i32>, Duration) {
 }
 
 fn flipped_memory_is_found(choose: impl Fn(&Lab) -> usize) {
-    let setup = Setup {
-        cluster_extra: OFTEN,
-        ..Setup::debian_on(StoreKind::Postgres)
-    };
+    let setup = debian_stored_often();
     let Some(mut lab) = Lab::start(&setup) else { return };
     let client = directory_client();
     goes_on(&lab, &client, 20);

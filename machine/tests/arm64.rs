@@ -24,6 +24,8 @@ unknown system register: count=1 esr=2000000 far=0
 unknown timer register: count=1 esr=2000000 far=0
 register of EL2: count=1 esr=2000000 far=0
 write of the counter: count=1 esr=2000000 far=0
+stack pointer in use: count=6 esr=2000000 far=0
+sp_el0=1232
 breakpoint: count=1 esr=f2000007 far=0
 supervisor call: count=1 esr=56000009 far=0
 walk: count=1 esr=96000016 far=80000000

@@ -43,6 +43,17 @@ int main(void)
     happened("register of EL2");
     __asm__ volatile(".inst 0xd51be020"); // MSR CNTPCT_EL0, X0
     happened("write of the counter");
+    // SP_EL0 cannot be accessed while it is the stack pointer: selected by an immediate, by a register, and repeatedly.
+    u64 stack = 0;
+    for (u64 round = 0x1230; round < 0x1233; round++) {
+        WRITE(sp_el0, round);
+        __asm__ volatile("msr spsel, #0\n mrs x0, sp_el0\n msr spsel, #1\n mrs %0, sp_el0" : "=r"(stack) : : "x0");
+        __asm__ volatile("msr spsel, xzr\n msr sp_el0, x0\n msr spsel, %1\n mrs %0, sp_el0" : "+r"(stack) : "r"(1ul));
+    }
+    happened("stack pointer in use");
+    print("sp_el0=");
+    print_hex(stack);
+    put('\n');
     __asm__ volatile("brk #7");
     happened("breakpoint");
     __asm__ volatile("svc #9");

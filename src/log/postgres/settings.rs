@@ -92,7 +92,10 @@ fn copy_common(from: &Config, to: &mut Config, any: bool) {
     to.ssl_mode(SslMode::Disable);
     to.channel_binding(from.get_channel_binding());
     to.connect_timeout(from.get_connect_timeout().copied().unwrap_or(CONNECT));
-    to.tcp_user_timeout(from.get_tcp_user_timeout().copied().unwrap_or(UNACKNOWLEDGED));
+    to.tcp_user_timeout(from.get_tcp_user_timeout().map_or(UNACKNOWLEDGED, |said| {
+        // PostgreSQL's URLs have it in milliseconds, tokio-postgres takes the number for seconds.
+        Duration::from_millis(said.as_secs())
+    }));
     to.keepalives(from.get_keepalives());
     to.keepalives_idle(KEEPALIVE.min(from.get_keepalives_idle()));
     to.keepalives_interval(from.get_keepalives_interval().unwrap_or(KEEPALIVE));
@@ -166,9 +169,11 @@ mod test {
 
     #[test]
     fn what_the_url_says_wins() {
-        let url = "postgresql://a/db?connect_timeout=7&target_session_attrs=any&application_name=x";
+        let url =
+            "postgresql://a/db?connect_timeout=7&tcp_user_timeout=1500&target_session_attrs=any&application_name=x";
         let host = &Settings::parse(url).unwrap().hosts[0];
         assert_eq!(host.get_connect_timeout(), Some(&Duration::from_secs(7)));
+        assert_eq!(host.get_tcp_user_timeout(), Some(&Duration::from_millis(1500)));
         assert_eq!(host.get_target_session_attrs(), TargetSessionAttrs::Any);
         assert_eq!(host.get_application_name(), Some("x"));
     }

@@ -1,5 +1,7 @@
 //! What the URL says, and what holds where it says nothing.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio_postgres::Config;
@@ -22,6 +24,9 @@ const KEEPALIVE_RETRIES: u32 = 3;
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(super) hosts: Vec<Config>,
+    /// The host that worked last, tried first. Clones share it: when the primary was lost, one connection finds the next
+    /// one, and the others need not knock at a dead host for themselves.
+    pub(super) last: Arc<AtomicUsize>,
 }
 
 impl std::fmt::Debug for Settings {
@@ -70,6 +75,7 @@ impl Settings {
         };
         Ok(Settings {
             hosts: hosts.iter().enumerate().map(alone).collect(),
+            last: Arc::default(),
         })
     }
 }

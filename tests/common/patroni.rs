@@ -37,8 +37,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Lines of each log shown when something went wrong.
 const LOG_TAIL_LINES: usize = 15;
 
-/// Process 1 of a server, as `sh` runs it in the server's folder. It stays, and reaps what Patroni leaves to it: `wait`
-/// collects all children, and a postmaster is started so that it is nobody's.
+/// What process 1 of a server, a shell in the server's folder, runs. Its `wait` also reaps postmasters, which Patroni starts
+/// as orphans.
 const HOST: &str = "\
 as_user='setpriv --reuid=postgres --regid=postgres --clear-groups'
 $as_user etcd --config-file etcd.yml >>etcd.log 2>&1 &

@@ -6,13 +6,14 @@
 # Each installs what it misses when it runs as root on Debian (tests/install); otherwise it says what is missing.
 
 CARGO ?= cargo
-# make soak: simulated clusters, nodes killed in a row during real transfers, and rounds of faults for Debian's services
+# make soak: simulated clusters, nodes killed in a row during real transfers, and rounds of faults for Debian's services and
+# for a database of three servers
 SEEDS ?= 2000
 ROUNDS ?= 20
 # nextest where it is installed; plain cargo test otherwise, end-to-end tests one at a time
 NEXTEST := $(shell $(CARGO) nextest --version >/dev/null 2>&1 && echo yes)
 
-.PHONY: demo test bench check soak guests guest-debian clients install-build install-debian install-test
+.PHONY: demo test bench check soak guests guest-debian clients install-build install-debian install-test install-soak
 
 # What is built on the way is told on standard error: standard output belongs to the demo (DEMO="--json").
 # DEMO="--guest ldap" and DEMO="--guest mail" need Debian and the clients' libraries, too.
@@ -47,9 +48,10 @@ check: install-build
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --release --workspace --no-deps --document-private-items
 	$(CARGO) test --release --quiet --test licences
 
-soak: guests guest-debian clients
+soak: guests guest-debian clients install-soak
 	QUORATE_SEEDS=$(SEEDS) $(CARGO) test --release --test simulation -- --nocapture
-	QUORATE_ROUNDS=$(ROUNDS) $(CARGO) test --release --test end_to_end -- --nocapture --test-threads=1 kills_in_a_row every_fault
+	QUORATE_ROUNDS=$(ROUNDS) $(CARGO) test --release --test end_to_end -- --nocapture --test-threads=1 --include-ignored \
+		kills_in_a_row every_fault every_primary
 
 install-build:
 	@tests/install build
@@ -59,3 +61,6 @@ install-debian:
 
 install-test:
 	@tests/install test
+
+install-soak:
+	@tests/install soak

@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
 use super::router::Router;
-use super::topology::{TAP, Topology, TopologyError, UPLINK, node, own_address, peer_address, spawn};
+use super::topology::{TAP, Topology, TopologyError, UPLINK, node, output, own_address, peer_address, spawn};
 use crate::admin::{self, NodeReadiness, NodeRole, Status};
 
 /// How often a condition is looked at while waiting for it.
@@ -144,6 +144,14 @@ impl Cluster {
     /// Something cannot be made or started.
     pub fn start(spec: Spec, directory: &Path) -> Result<Cluster, ClusterError> {
         let topology = Topology::build(spec.nodes)?;
+        Cluster::start_on(topology, spec, directory)
+    }
+
+    /// The same on a topology that is there already, with as many nodes: the store may be on one of its hosts.
+    ///
+    /// # Errors
+    /// Something cannot be made or started.
+    pub fn start_on(topology: Topology, spec: Spec, directory: &Path) -> Result<Cluster, ClusterError> {
         if spec.own_addresses {
             topology.route_own_addresses()?;
         }
@@ -191,14 +199,13 @@ impl Cluster {
         Ok(())
     }
 
-    /// Make the tables, as an operator would.
+    /// Make the tables, as an operator would on a node.
     fn migrate(&self) -> Result<(), ClusterError> {
         let mut command = Command::new(&self.spec.program);
-        let output = command
+        command
             .args(["db", "migrate", "--store", &self.spec.store])
-            .stdin(Stdio::null())
-            .output();
-        let output = output.map_err(io_error("run `quorate db migrate`"))?;
+            .stdin(Stdio::null());
+        let output = output(&node(0), &mut command).map_err(io_error("run `quorate db migrate`"))?;
         if output.status.success() {
             return Ok(());
         }

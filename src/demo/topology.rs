@@ -28,6 +28,8 @@ pub const TAP: &str = "vm0";
 pub const UPLINK: &str = "up0";
 /// Where TAPs are made.
 const TUN: &str = "/dev/net/tun";
+/// The namespace of the bridge between the nodes; it has an address there itself.
+pub const PEERS: &str = "peers";
 /// The bridge that joins the TAPs and the client in mode `l2`.
 pub const SEGMENT: &str = "seg0";
 /// The client's address there: in the network the guest is in when no DHCP server answers it.
@@ -107,18 +109,15 @@ impl Topology {
             .map_err(TopologyError::Tun)?;
         let names: Vec<String> = (0..nodes)
             .map(node)
-            .chain(["client", "router", "peers"].map(String::from))
+            .chain(["client", "router", PEERS].map(String::from))
             .collect();
-        for name in &names {
-            ip(&["netns", "add", name])?;
-            ip(&["-n", name, "link", "set", "lo", "up"])?;
-        }
+        names.iter().try_for_each(|name| add_namespace(name))?;
         forward_packets("router")?;
         join(("client", "c0", "10.1.0.2/24"), ("router", "rc", "10.1.0.1/24"))?;
         ip(&["-n", "client", "route", "add", "default", "via", "10.1.0.1"])?;
-        ip(&["-n", "peers", "link", "add", "br0", "type", "bridge"])?;
-        ip(&["-n", "peers", "addr", "add", "10.9.0.254/24", "dev", "br0"])?;
-        ip(&["-n", "peers", "link", "set", "br0", "up"])?;
+        ip(&["-n", PEERS, "link", "add", "br0", "type", "bridge"])?;
+        ip(&["-n", PEERS, "addr", "add", "10.9.0.254/24", "dev", "br0"])?;
+        ip(&["-n", PEERS, "link", "set", "br0", "up"])?;
         for index in 0..nodes {
             build_node(index)?;
         }
@@ -206,15 +205,34 @@ impl Topology {
     /// # Errors
     /// A command failed.
     pub fn set_peer_link(&self, index: usize, up: bool) -> Result<(), TopologyError> {
-        ip(&[
-            "-n",
-            "peers",
-            "link",
-            "set",
-            &format!("p{index}"),
-            if up { "up" } else { "down" },
-        ])
+        set_port(&format!("p{index}"), up)
     }
+
+    /// Add a host to the network between the nodes, in a namespace `name` of its own: a server of the database.
+    ///
+    /// # Errors
+    /// A command failed.
+    pub fn add_host(&self, name: &str, address: Ipv4Addr) -> Result<(), TopologyError> {
+        add_namespace(name)?;
+        join_peers(name, name, address)
+    }
+
+    /// Cut host `name` (see [`add_host`](Topology::add_host)) off from everybody, or join it again.
+    ///
+    /// # Errors
+    /// A command failed.
+    pub fn set_host_link(&self, name: &str, up: bool) -> Result<(), TopologyError> {
+        set_port(name, up)
+    }
+}
+
+fn add_namespace(name: &str) -> Result<(), TopologyError> {
+    ip(&["netns", "add", name])?;
+    ip(&["-n", name, "link", "set", "lo", "up"])
+}
+
+fn set_port(port: &str, up: bool) -> Result<(), TopologyError> {
+    ip(&["-n", PEERS, "link", "set", port, if up { "up" } else { "down" }])
 }
 
 fn build_node(index: usize) -> Result<(), TopologyError> {
@@ -234,24 +252,20 @@ fn build_node(index: usize) -> Result<(), TopologyError> {
         "via",
         &format!("10.1.{subnet}.1"),
     ])?;
-    let port = format!("p{index}");
-    ip(&[
-        "-n", &name, "link", "add", "m0", "type", "veth", "peer", "name", &port, "netns", "peers",
-    ])?;
-    ip(&[
-        "-n",
-        &name,
-        "addr",
-        "add",
-        &format!("{}/24", peer_address(index)),
-        "dev",
-        "m0",
-    ])?;
-    ip(&["-n", &name, "link", "set", "m0", "up"])?;
-    ip(&["-n", "peers", "link", "set", &port, "master", "br0", "up"])?;
+    join_peers(&name, &format!("p{index}"), peer_address(index))?;
     ip(&["-n", &name, "tuntap", "add", TAP, "mode", "tap"])?;
     ip(&["-n", &name, "link", "set", TAP, "up"])?;
     ip(&["-n", &name, "route", "add", &format!("{EXTERNAL}/32"), "dev", TAP])
+}
+
+/// Plug `name` into the bridge between the nodes, at `port`.
+fn join_peers(name: &str, port: &str, address: Ipv4Addr) -> Result<(), TopologyError> {
+    ip(&[
+        "-n", name, "link", "add", "m0", "type", "veth", "peer", "name", port, "netns", PEERS,
+    ])?;
+    ip(&["-n", name, "addr", "add", &format!("{address}/24"), "dev", "m0"])?;
+    ip(&["-n", name, "link", "set", "m0", "up"])?;
+    ip(&["-n", PEERS, "link", "set", port, "master", "br0", "up"])
 }
 
 /// Name of node `index`'s namespace.

@@ -167,5 +167,6 @@ pub fn key(store: StoreKind, name: &str) -> String {
     match store {
         StoreKind::Postgres => name.to_owned(),
         StoreKind::Sqlite => format!("sqlite_{name}"),
+        StoreKind::Quorum => format!("quorum_{name}"),
     }
 }

@@ -68,7 +68,7 @@ fn cost(setup: &Setup) -> Cost {
     // All there are, checkpoints too: each statement is a transaction of its own. PostgreSQL's own work is among them.
     let committed = "SELECT xact_commit FROM pg_stat_database WHERE datname = current_database()";
     let transactions = || match setup.store {
-        StoreKind::Postgres => lab.sql(committed).trim().parse().expect("a number"),
+        StoreKind::Postgres | StoreKind::Quorum => lab.sql(committed).trim().parse().expect("a number"),
         StoreKind::Sqlite => 0_u64,
     };
     let (cpu_before, statements_before, transactions_before) = (cpu(), statements(), transactions());

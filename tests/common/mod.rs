@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used)]
 
 pub mod guest;
+pub mod patroni;
 pub mod postgres;
 
 /// Say why a test does nothing here. Where everything must run (QUORATE_REQUIRE=1) that is a failure.

@@ -78,8 +78,7 @@ impl Postgres {
             let part = folder.path().join(part);
             fs::create_dir(&part).unwrap();
             if let Some(user) = &user {
-                let number = |which: &str| output("id", [which, user.as_str()]).unwrap().parse::<u32>().unwrap();
-                chown(&part, Some(number("-u")), Some(number("-g"))).unwrap();
+                give(&part, user);
             }
         }
         Ok(Postgres {
@@ -253,13 +252,19 @@ impl Drop for Postgres {
     }
 }
 
+/// Make `user` the owner of a file or folder.
+pub fn give(path: &Path, user: &str) {
+    let number = |which: &str| output("id", [which, user]).unwrap().parse::<u32>().unwrap();
+    chown(path, Some(number("-u")), Some(number("-g"))).unwrap();
+}
+
 /// Send a signal to one process.
 pub fn signal(which: &str, pid: u32) {
     let _ = Command::new("kill").args([which, &pid.to_string()]).status();
 }
 
 /// Debian's folders, newest version first, then $PATH.
-fn find_programs() -> Option<PathBuf> {
+pub fn find_programs() -> Option<PathBuf> {
     let versions = fs::read_dir("/usr/lib/postgresql")
         .into_iter()
         .flatten()

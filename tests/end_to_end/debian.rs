@@ -9,7 +9,7 @@ use quorate::demo::s3::S3;
 use quorate::demo::transactions::{Client, MAIL, Transcript};
 
 use crate::checkpoints::directory_client;
-use crate::lab::{Lab, PATIENCE, Setup, StoreKind, debian, guest, python};
+use crate::lab::{Lab, PATIENCE, Setup, StoreKind, debian, guest, python, rounds};
 use crate::terminal::Terminal;
 
 /// Transactions that must be acknowledged between two faults: the guest really works again.
@@ -18,11 +18,6 @@ const BETWEEN_MAIL: usize = 2;
 /// Messages are of these lengths.
 const SMALLEST_MESSAGE_BYTES: usize = 10_000;
 const LARGEST_MESSAGE_BYTES: usize = 300_000;
-
-fn rounds() -> usize {
-    let rounds = std::env::var("QUORATE_ROUNDS").ok().and_then(|text| text.parse().ok());
-    rounds.unwrap_or(1)
-}
 
 /// Wait until `client` has done `more` further transactions.
 fn goes_on(lab: &Lab, client: &Client, more: usize) {
@@ -109,7 +104,7 @@ fn the_directory_survives_every_fault() {
         return;
     };
     let client = directory_client();
-    for _ in 0..rounds() {
+    for _ in 0..rounds(1) {
         faults(&mut lab, &client, BETWEEN_LDAP);
     }
     let transcript = client.finish();
@@ -127,13 +122,13 @@ fn mail_survives_every_fault_and_is_stored_once() {
     let server = S3::start(&python).unwrap();
     let host = guest(25).ip().to_string();
     // All messages stay on the guest's disk: in many rounds they must be smaller.
-    let largest = (LARGEST_MESSAGE_BYTES / rounds())
+    let largest = (LARGEST_MESSAGE_BYTES / rounds(1))
         .max(SMALLEST_MESSAGE_BYTES)
         .to_string();
     let smallest = SMALLEST_MESSAGE_BYTES.to_string();
     let arguments = [&host, "25", "a@client.example", "b@example.org", &smallest, &largest];
     let client = Client::start(&python, MAIL, &arguments).unwrap();
-    for _ in 0..rounds() {
+    for _ in 0..rounds(1) {
         faults(&mut lab, &client, BETWEEN_MAIL);
     }
     let transcript = client.finish();

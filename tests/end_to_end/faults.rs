@@ -9,7 +9,7 @@ use quorate::demo::client::{Conversation, Transcript};
 use quorate::demo::topology::{inside, node};
 
 use crate::bulk;
-use crate::lab::{Lab, PATIENCE, Setup, StoreKind, guest};
+use crate::lab::{Lab, PATIENCE, Setup, StoreKind, guest, rounds};
 
 /// Transfers under way when the fault strikes: long enough to last beyond it. At some 5 MB/s each they take seconds.
 const LARGE: usize = 50 << 20;
@@ -360,14 +360,11 @@ fn alone_on_the_peer_network(lab: &mut Lab, victim: usize) {
 /// Twenty nodes die, one after the other, during uploads and downloads. `make soak`; two in the ordinary run.
 #[test]
 fn kills_in_a_row() {
-    let rounds = std::env::var("QUORATE_ROUNDS")
-        .ok()
-        .and_then(|text| text.parse().ok())
-        .unwrap_or(3); // the third kills a sequencer whose successor has been restarted and has caught up
     let Some(mut lab) = Lab::start(&Setup::on(StoreKind::Postgres)) else {
         return;
     };
-    for round in 0..rounds {
+    // the third kills a sequencer whose successor has been restarted and has caught up
+    for round in 0..rounds(3) {
         let start = Instant::now();
         let victim = if round % 2 == 0 {
             lab.sequencer()

@@ -9,8 +9,9 @@ use quorate::admin::NodeReadiness;
 use quorate::demo::client::{Conversation, Pace, connect, get};
 use quorate::demo::cluster::{self, Cluster, Spec};
 use quorate::demo::debian::{Boot, Debian};
-use quorate::demo::topology::{self, EXTERNAL, isolate};
+use quorate::demo::topology::{self, EXTERNAL, Topology, isolate, node};
 
+use crate::common::patroni::Patroni;
 use crate::common::postgres::{Options, Postgres};
 use crate::common::skip;
 use crate::relay::Relay;
@@ -25,6 +26,8 @@ pub enum StoreKind {
     Sqlite,
     /// A PostgreSQL server of the test's own, a relay in front of it for each node.
     Postgres,
+    /// Three PostgreSQL servers with quorum commit and Patroni, on the network between the nodes.
+    Quorum,
 }
 
 /// Which guest a cluster runs.
@@ -92,6 +95,7 @@ pub struct Lab {
     pub relays: Vec<Relay>,
     guest: GuestKind,
     postgres: Option<Postgres>,
+    quorum: Option<Patroni>,
     _directory: tempfile::TempDir,
 }
 
@@ -139,10 +143,12 @@ impl Lab {
         }
         let directory = tempfile::Builder::new().prefix("quorate-test-").tempdir().unwrap();
         let postgres = match setup.store {
-            StoreKind::Sqlite => None,
+            StoreKind::Sqlite | StoreKind::Quorum => None,
             StoreKind::Postgres => Some(Postgres::start_or_skip(Options::default())?),
         };
         isolate().unwrap();
+        let topology = Topology::build(setup.nodes).unwrap();
+        let quorum = (setup.store == StoreKind::Quorum).then(|| Patroni::start(&topology));
         let relays: Vec<Relay> = match &postgres {
             None => Vec::new(),
             Some(postgres) => (0..setup.nodes)
@@ -173,9 +179,10 @@ impl Lab {
             program: env!("CARGO_BIN_EXE_quorate").into(),
             nodes: setup.nodes,
             machine: "test".into(),
-            store: match &postgres {
-                None => format!("sqlite:{}", directory.path().join("log.sqlite").display()),
-                Some(postgres) => postgres.url(),
+            store: match (&postgres, &quorum) {
+                (Some(postgres), _) => postgres.url(),
+                (None, Some(quorum)) => quorum.url(),
+                (None, None) => format!("sqlite:{}", directory.path().join("log.sqlite").display()),
             },
             stores: relays.iter().map(url).collect(),
             guest,
@@ -186,12 +193,13 @@ impl Lab {
             node_extra: setup.node_extra.into(),
             own_addresses: setup.own_addresses,
         };
-        let cluster = Cluster::start(spec, directory.path()).unwrap();
+        let cluster = Cluster::start_on(topology, spec, directory.path()).unwrap();
         Some(Lab {
             cluster,
             relays,
             guest: setup.guest,
             postgres,
+            quorum,
             _directory: directory,
         })
     }
@@ -240,9 +248,9 @@ impl Lab {
         command
     }
 
-    /// What `quorate ...` prints about node `index`; it must succeed.
+    /// What `quorate ...` prints about node `index`, and on its host; it must succeed.
     pub fn prints(&self, index: usize, arguments: &[&str]) -> String {
-        let output = self.quorate(index, arguments).output().unwrap();
+        let output = topology::output(&node(index), &mut self.quorate(index, arguments)).unwrap();
         let (out, err) = (
             String::from_utf8_lossy(&output.stdout),
             String::from_utf8_lossy(&output.stderr),
@@ -314,9 +322,18 @@ impl Lab {
         Conversation::start(guest(7), 256, Pace::Every(Duration::from_millis(5))).unwrap()
     }
 
+    /// The database's servers ([`StoreKind::Quorum`] only).
+    pub fn quorum(&mut self) -> &mut Patroni {
+        self.quorum.as_mut().unwrap()
+    }
+
     /// What the store's server answers to `sql` (PostgreSQL only).
     pub fn sql(&self, sql: &str) -> String {
-        self.postgres.as_ref().unwrap().psql(sql).unwrap()
+        let answer = match &self.quorum {
+            Some(quorum) => quorum.psql(sql),
+            None => self.postgres.as_ref().unwrap().psql(sql),
+        };
+        answer.unwrap()
     }
 
     /// Run a client program in the client's namespace and return what it prints; it must succeed.
@@ -333,6 +350,12 @@ impl Lab {
         );
         out.into_owned()
     }
+}
+
+/// How often a test of faults in a row goes round: `usual` times, or as `make soak` says.
+pub fn rounds(usual: usize) -> usize {
+    let rounds = std::env::var("QUORATE_ROUNDS").ok();
+    rounds.and_then(|text| text.parse().ok()).unwrap_or(usual)
 }
 
 /// The guest as the world knows it.

@@ -19,6 +19,7 @@ mod hostile;
 mod lab;
 mod networks;
 mod operator;
+mod patroni;
 mod relay;
 mod services;
 mod terminal;

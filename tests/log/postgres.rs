@@ -115,7 +115,13 @@ async fn the_next_host_is_tried() {
         first.port, second.port
     );
     first.mute(true); // accepts and says nothing
+    let before = Instant::now();
     let log = Place::new(&url).begun("hosts").await;
+    assert!(
+        before.elapsed() < Duration::from_secs(5),
+        "every connection waited for the first host by itself: {:?}",
+        before.elapsed()
+    );
     second.close(true);
     first.mute(false);
     let break_it = row(2, 1, 0xfeed_0002);

@@ -5,7 +5,7 @@
 //! moves again; its own limit of connections bounds how much that can be.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::TryStreamExt;
@@ -62,8 +62,6 @@ pub(crate) struct Lane {
     /// For the logs.
     name: &'static str,
     settings: Settings,
-    /// The host that worked last, tried first.
-    host: AtomicUsize,
     session: Mutex<Option<Session>>,
 }
 
@@ -86,7 +84,6 @@ impl Lane {
         Lane {
             name,
             settings,
-            host: AtomicUsize::new(0),
             session: Mutex::new(None),
         }
     }
@@ -158,14 +155,14 @@ impl Lane {
     /// Try every host once, the one that worked last first.
     async fn connect(&self, until: Instant) -> Result<Session, Fault> {
         let hosts = &self.settings.hosts;
-        let first = self.host.load(Ordering::Relaxed);
+        let first = self.settings.last.load(Ordering::Relaxed);
         let mut finals = Vec::new();
         let mut passing = Vec::new();
         for at in (0..hosts.len()).map(|step| (first + step) % hosts.len()) {
             let host = name(&hosts[at]);
             match timeout_at(until.min(Instant::now() + LOGIN), log_in(&hosts[at])).await {
                 Ok(Ok(session)) => {
-                    self.host.store(at, Ordering::Relaxed);
+                    self.settings.last.store(at, Ordering::Relaxed);
                     tracing::debug!(lane = self.name, host, "connected to the database");
                     return Ok(session);
                 }
@@ -173,6 +170,10 @@ impl Lane {
                     Fault::Final(error) => finals.push(error),
                     _ => passing.push(format!("{host}: {}", with_source(&error))),
                 },
+                Err(_) if Instant::now() >= until => {
+                    passing.push(format!("{host}: no answer in the time that was left"));
+                    break;
+                }
                 Err(_) => passing.push(format!("{host}: accepts connections but does not answer")),
             }
         }

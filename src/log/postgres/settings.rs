@@ -1,5 +1,7 @@
 //! What the URL says, and what holds where it says nothing.
 
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
 use std::time::Duration;
 
 use tokio_postgres::Config;
@@ -22,6 +24,9 @@ const KEEPALIVE_RETRIES: u32 = 3;
 #[derive(Clone)]
 pub(crate) struct Settings {
     pub(super) hosts: Vec<Config>,
+    /// The host that worked last, tried first. Clones share it: when the primary was lost, one connection finds the next
+    /// one, and the others need not knock at a dead host for themselves.
+    pub(super) last: Arc<AtomicUsize>,
 }
 
 impl std::fmt::Debug for Settings {
@@ -70,6 +75,7 @@ impl Settings {
         };
         Ok(Settings {
             hosts: hosts.iter().enumerate().map(alone).collect(),
+            last: Arc::default(),
         })
     }
 }
@@ -92,7 +98,10 @@ fn copy_common(from: &Config, to: &mut Config, any: bool) {
     to.ssl_mode(SslMode::Disable);
     to.channel_binding(from.get_channel_binding());
     to.connect_timeout(from.get_connect_timeout().copied().unwrap_or(CONNECT));
-    to.tcp_user_timeout(from.get_tcp_user_timeout().copied().unwrap_or(UNACKNOWLEDGED));
+    to.tcp_user_timeout(from.get_tcp_user_timeout().map_or(UNACKNOWLEDGED, |said| {
+        // PostgreSQL's URLs have it in milliseconds, tokio-postgres takes the number for seconds.
+        Duration::from_millis(said.as_secs())
+    }));
     to.keepalives(from.get_keepalives());
     to.keepalives_idle(KEEPALIVE.min(from.get_keepalives_idle()));
     to.keepalives_interval(from.get_keepalives_interval().unwrap_or(KEEPALIVE));
@@ -166,9 +175,11 @@ mod test {
 
     #[test]
     fn what_the_url_says_wins() {
-        let url = "postgresql://a/db?connect_timeout=7&target_session_attrs=any&application_name=x";
+        let url =
+            "postgresql://a/db?connect_timeout=7&tcp_user_timeout=1500&target_session_attrs=any&application_name=x";
         let host = &Settings::parse(url).unwrap().hosts[0];
         assert_eq!(host.get_connect_timeout(), Some(&Duration::from_secs(7)));
+        assert_eq!(host.get_tcp_user_timeout(), Some(&Duration::from_millis(1500)));
         assert_eq!(host.get_target_session_attrs(), TargetSessionAttrs::Any);
         assert_eq!(host.get_application_name(), Some("x"));
     }

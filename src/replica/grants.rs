@@ -65,6 +65,18 @@ pub fn ticks(rate: u64, duration_ns: u64) -> u64 {
     u64::try_from(ticks).unwrap_or(u64::MAX)
 }
 
+/// Instructions in a grant of a guest that works.
+fn busy_ticks(rate: u64, busy_ns: u64) -> u64 {
+    ticks(rate.max(GRANT_RATE_MIN), busy_ns)
+}
+
+/// How long the slowest node needs for a whole grant, in nanoseconds: more than `busy_ns` where it is slower than
+/// [`GRANT_RATE_MIN`].
+#[must_use]
+pub fn takes_ns(rate: u64, busy_ns: u64) -> u64 {
+    duration_ns(rate, busy_ticks(rate, busy_ns))
+}
+
 /// Nanoseconds that `ticks` instructions take at `rate` a second.
 #[must_use]
 pub fn duration_ns(rate: u64, ticks: u64) -> u64 {
@@ -127,7 +139,7 @@ pub fn grant(situation: &Situation) -> Grant {
         STEP_NS_MAX
     };
     Grant {
-        ticks: ticks(situation.rate.max(GRANT_RATE_MIN), busy_ns),
+        ticks: busy_ticks(situation.rate, busy_ns),
         until: AgreedTime(until.clamp(end.0, end.0.saturating_add(step_ns_max))),
     }
 }
@@ -197,6 +209,13 @@ mod tests {
             lead_ns_max: 50 * MS,
         };
         assert_eq!(grant(&situation).ticks, 400_000);
+    }
+
+    #[test]
+    fn a_grant_takes_a_slow_host_longer() {
+        for (rate, takes_us) in [(400_000_000, 2_000), (200_000_000, 2_000), (50_000_000, 8_000)] {
+            assert_eq!(takes_ns(rate, 2 * MS), takes_us * 1000, "{rate}");
+        }
     }
 
     /// All in milliseconds after the same instant.

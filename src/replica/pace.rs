@@ -181,12 +181,12 @@ impl Share {
         self.0
     }
 
-    /// A node is `behind_ns` behind the log while busy grants are `busy_ns` long. One that runs its last grant will soon
+    /// A node is `behind_ns` behind the log while a grant takes `grant_ns`. One that runs its last grant will soon
     /// wait; one with more than three has too much.
-    pub fn note(&mut self, behind_ns: u64, busy_ns: u64) {
-        self.0 = if behind_ns <= busy_ns + busy_ns / 2 {
+    pub fn note(&mut self, behind_ns: u64, grant_ns: u64) {
+        self.0 = if behind_ns <= grant_ns + grant_ns / 2 {
             self.0 + self.0 / 50
-        } else if behind_ns > 3 * busy_ns {
+        } else if behind_ns > 3 * grant_ns {
             self.0 - self.0 / 20
         } else {
             self.0

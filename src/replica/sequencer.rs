@@ -169,7 +169,9 @@ impl Sequencer {
         if ahead_entries >= ENTRIES_AHEAD_MAX {
             return Due::WhenApplied;
         }
-        let within = |limit_ns: u64| match work_ns.checked_sub(limit_ns) {
+        let grant_ns = grants::takes_ns(outlook.rate, busy_ns);
+        // No more than so many thousandths of a grant are left to execute.
+        let within = |permille: u64| match work_ns.checked_sub(grant_ns.saturating_mul(permille) / 1000) {
             None | Some(0) => Due::Now(Purpose::Work),
             Some(wait_ns) => Due::At(now.mono + wait_ns),
         };
@@ -182,7 +184,7 @@ impl Sequencer {
             };
         }
         if self.queue_urgent > 0 || gateway {
-            return within(2 * busy_ns);
+            return within(2000);
         }
         let led_by = |outlook: &Outlook, clock: &mut AgreedClock| {
             let read = clock.read(now, outlook.end);
@@ -191,9 +193,9 @@ impl Sequencer {
         match outlook.activity {
             // The next grant is appended while this one runs, and early enough to be there before its end although the
             // host's processors are busy.
-            Activity::Busy if ahead_entries <= 2 => within(busy_ns + busy_ns / 2),
+            Activity::Busy if ahead_entries <= 2 => within(1500),
             _ if ahead_entries > 0 => Due::WhenApplied,
-            Activity::Busy => within(busy_ns),
+            Activity::Busy => within(1000),
             Activity::Idle { .. } => match led_by(outlook, &mut self.clock) {
                 0 => Due::Now(Purpose::Idle),
                 lead_ns => Due::At(now.mono + lead_ns),

@@ -36,7 +36,7 @@ impl Replica {
         let (rate, busy_ns) = (self.rate(), self.busy_ns());
         if let (Part::Sequencer(own), Activity::Busy) = (&mut self.part, self.work.activity()) {
             let behind_ns = grants::duration_ns(rate, own.backlog.after(applied));
-            own.share.note(behind_ns, busy_ns);
+            own.share.note(behind_ns, grants::takes_ns(rate, busy_ns));
         }
     }
 

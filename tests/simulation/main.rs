@@ -94,7 +94,7 @@ fn explain(failure: &Failure) -> ! {
 }
 
 fn seeds() -> u64 {
-    let text = std::env::var("QUORATE_SEEDS").unwrap_or_else(|_| "200".into());
+    let text = std::env::var("QUORATE_SEEDS").unwrap_or_else(|_| "600".into());
     text.parse().expect("QUORATE_SEEDS is a number")
 }
 

@@ -15,6 +15,7 @@ use tokio::sync::oneshot;
 
 use crate::checkpoint::{Capture, Record};
 use crate::config::Release;
+use crate::courtesy::Courtesy;
 use crate::egress::{Egress, Output};
 use crate::guest::{Effect, Guest, Outcome, StateDigest};
 use crate::log::{AgreedTime, Entry, Index, NodeId, Payload};
@@ -24,8 +25,6 @@ use crate::roll::Turn;
 /// Commands that may wait in front of the executor. The replica hands out at most 64 entries ahead (its flow control);
 /// the rest is room for digest requests.
 const QUEUE_MAX: usize = 256;
-/// By how much the executor's thread is nicer than the others (nice(2)).
-const NICE: i32 = 10;
 /// Outputs that wait for a majority at most: a second of a fast network.
 const HELD_MAX: usize = 65_536;
 /// Captures that are remembered until a later one is stored.
@@ -141,7 +140,6 @@ impl Executor {
             own: Own::default(),
         };
         let thread = std::thread::Builder::new().name("executor".into()).spawn(move || {
-            yield_to_others();
             work.run(&queue, &report);
         })?;
         Ok(Executor {
@@ -169,14 +167,6 @@ impl Drop for Executor {
         if let Some(thread) = self.thread.take() {
             let _ = thread.join(); // a panic was reported by the panic hook already
         }
-    }
-}
-
-/// Let the node's other threads, and the database's if it is on this host, have the processor first: they work for
-/// microseconds, and everybody waits for them. Best effort: without it things are slower, not wrong.
-pub(crate) fn yield_to_others() {
-    if let Err(error) = rustix::process::nice(NICE) {
-        tracing::debug!(%error, "this thread's priority stays as it is");
     }
 }
 
@@ -244,10 +234,12 @@ struct Work {
 
 impl Work {
     fn run(&mut self, queue: &Receiver<Command>, report: &impl Fn(Report)) {
+        let mut courtesy = Courtesy::new(Instant::now());
         while let Ok(command) = queue.recv() {
             match command {
                 Command::Apply { entry, received } => {
                     report(self.apply(&entry, received));
+                    courtesy.note(self.egress.emitted(), Instant::now());
                     self.answer_digests();
                 }
                 Command::Evidence { reply } => {

@@ -6,6 +6,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod clock;
 pub mod config;
+pub mod courtesy;
 pub mod demo;
 pub mod edge;
 pub mod egress;

@@ -13,7 +13,7 @@ use tracing::{debug, info, warn};
 use super::Retention;
 use super::capture::Capture;
 use super::store::{AGREED, Content, Header, Store, WHOLE};
-use crate::executor::yield_to_others;
+use crate::courtesy::yield_to_others;
 use crate::log::{self, AnyLog, Index, LogError, Missing, NodeId};
 
 /// Blocks in a statement: 1 MiB before compression.

@@ -1,0 +1,92 @@
+//! Who gets the host's processors first: scheduling priorities of threads, nice(2).
+//!
+//! The node's own thread and the database's work for microseconds, and everybody waits for them; an executor works for
+//! milliseconds, and somebody waits for it only on the node that sends the answers. Where nodes share a host, the other
+//! executors let it go first. All of it is best effort: without it things are slower, not wrong.
+
+use std::time::{Duration, Instant};
+
+use rustix::process::{getpriority_process, nice, setpriority_process};
+
+/// By how much a thread that nobody waits for is nicer than the others.
+const NICER: i32 = 10;
+/// A node that sent nothing for this long has nobody who waits for it.
+const SILENT_AFTER: Duration = Duration::from_secs(1);
+
+/// Let other threads have the processor first, for good.
+pub fn yield_to_others() {
+    if let Err(error) = nice(NICER) {
+        tracing::debug!(%error, "this thread's priority stays as it is");
+    }
+}
+
+/// The calling thread's priority, by whether the node answers anybody.
+#[derive(Debug)]
+pub struct Courtesy {
+    /// As the thread was started, and the nicer one; `None`: they cannot be changed.
+    levels: Option<(i32, i32)>,
+    yields: bool,
+    /// Outputs sent until the last look, and when there was a new one.
+    sent: u64,
+    sent_at: Instant,
+}
+
+impl Courtesy {
+    /// For the calling thread, which yields at first.
+    #[must_use]
+    pub fn new(now: Instant) -> Courtesy {
+        // To yield needs no permission, to stop it does (CAP_SYS_NICE): without it the thread yields for good.
+        let levels = getpriority_process(None)
+            .ok()
+            .map(|start| (start, start.saturating_add(NICER)))
+            .filter(|(start, nicer)| set(*nicer) && set(*start));
+        yield_to_others();
+        Courtesy {
+            levels,
+            yields: true,
+            sent: 0,
+            sent_at: now,
+        }
+    }
+
+    /// `sent` outputs have left this node until `now`.
+    pub fn note(&mut self, sent: u64, now: Instant) {
+        let Some((start, nicer)) = self.levels else { return };
+        if sent != self.sent {
+            (self.sent, self.sent_at) = (sent, now);
+        }
+        let yields = now.duration_since(self.sent_at) >= SILENT_AFTER || sent == 0;
+        if yields != self.yields && set(if yields { nicer } else { start }) {
+            self.yields = yields;
+        }
+    }
+}
+
+/// Whether the calling thread has this priority now.
+fn set(nice: i32) -> bool {
+    setpriority_process(None, nice).is_ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_yields_until_it_sends_and_when_it_has_been_silent() {
+        std::thread::spawn(|| {
+            let (start, now) = (getpriority_process(None).unwrap(), Instant::now());
+            let mut courtesy = Courtesy::new(now);
+            let nice = || getpriority_process(None).unwrap() - start;
+            assert_eq!(nice(), NICER.min(19 - start), "nobody waits yet");
+            let may_change = courtesy.levels.is_some();
+            courtesy.note(1, now);
+            assert_eq!(nice() == 0, may_change, "without permission it stays as it is");
+            courtesy.note(1, now + SILENT_AFTER / 2);
+            assert_eq!(nice() == 0, may_change);
+            courtesy.note(1, now + SILENT_AFTER);
+            assert_eq!(nice(), NICER.min(19 - start));
+        })
+        .join()
+        .unwrap();
+    }
+}

@@ -172,8 +172,8 @@ impl Egress {
         fresh && self.ready.contains(&self.me.0) && self.gate.open(now)
     }
 
-    /// Who may emit from now on, as `sequencer` wrote into the log.
-    pub fn membership(&mut self, ready: &[NodeId], sequencer: NodeId) {
+    /// Who may emit from now on, and the sequencer that wrote the last membership.
+    pub fn membership(&mut self, ready: &[NodeId], leader: Option<NodeId>) {
         let ready: Vec<u16> = ready.iter().map(|node| node.0).collect();
         let lost: Vec<u16> = self
             .ready
@@ -182,7 +182,8 @@ impl Egress {
             .filter(|node| !ready.contains(node))
             .collect();
         self.ready = ready;
-        let leads_anew = self.leader.replace(sequencer.0) != Some(sequencer.0) && sequencer == self.me;
+        let led = std::mem::replace(&mut self.leader, leader.map(|node| node.0));
+        let leads_anew = led != self.leader && leader == Some(self.me);
         if leads_anew && self.policy == Policy::Leader && self.may_emit() {
             self.wire.announce_station();
         }

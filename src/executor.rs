@@ -120,13 +120,15 @@ impl Executor {
     pub fn start(
         me: NodeId,
         mut guest: Guest,
-        egress: Egress,
+        mut egress: Egress,
         release: Release,
         report: impl Fn(Report) + Send + 'static,
     ) -> std::io::Result<Executor> {
         let (commands, queue) = sync_channel(QUEUE_MAX);
         // The first digest reads all memory: now, not while a client waits. A guest from a checkpoint is what is stored.
         let start = guest.current_digest().index;
+        // A checkpoint's members may be those of the log's end: then no entry says so again.
+        egress.membership(guest.roll().ready(), guest.roll().leader());
         let marks = BTreeMap::from([(start, guest.mark())]);
         let mut work = Work {
             me,
@@ -264,7 +266,7 @@ impl Work {
                     None => self.egress.emit(output),
                 },
                 Effect::Moved { flow, node } => self.egress.inherit(*flow, *node),
-                Effect::Membership { ready, sequencer } => self.egress.membership(ready, *sequencer),
+                Effect::Membership { ready, leader } => self.egress.membership(ready, *leader),
             }
         }
         self.record(entry, &outcome);

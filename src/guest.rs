@@ -49,12 +49,12 @@ pub enum Effect {
         /// Through whom.
         node: NodeId,
     },
-    /// Who may emit from here on, as `sequencer` wrote.
+    /// Who may emit from here on.
     Membership {
         /// The nodes, ascending.
         ready: Vec<NodeId>,
-        /// Who says so.
-        sequencer: NodeId,
+        /// The sequencer that wrote the last membership.
+        leader: Option<NodeId>,
     },
 }
 
@@ -605,9 +605,9 @@ impl GuestAssembly {
 
 fn membership(turn: &Turn) -> Option<Effect> {
     match turn {
-        Turn::Membership { ready, sequencer } => Some(Effect::Membership {
+        Turn::Membership { ready, leader } => Some(Effect::Membership {
             ready: ready.clone(),
-            sequencer: *sequencer,
+            leader: *leader,
         }),
         _ => None,
     }

@@ -32,6 +32,8 @@ pub struct Captured {
 pub struct Roll {
     marks: Marks,
     ready: Vec<NodeId>,
+    /// Who wrote the last membership.
+    leader: Option<NodeId>,
     /// Who was put out, and at which index its state was wrong.
     evicted: BTreeMap<NodeId, Index>,
     split: Option<Index>,
@@ -59,12 +61,12 @@ pub enum Agreement {
 /// What an entry changed in the roll, besides inputs that are for the machine.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Turn {
-    /// These nodes let outputs out from here on, as this one wrote.
+    /// These nodes let outputs out from here on.
     Membership {
         /// Ascending.
         ready: Vec<NodeId>,
-        /// Who wrote it: the sequencer.
-        sequencer: NodeId,
+        /// [`Roll::leader`].
+        leader: Option<NodeId>,
     },
     /// Every node captures its state at the end of this entry; this one stores it.
     Capture(NodeId),
@@ -108,9 +110,10 @@ impl Roll {
             Payload::Membership { ready } => {
                 let in_office = |node: &&NodeId| !self.evicted.contains_key(node);
                 self.ready = ready.iter().filter(in_office).copied().collect();
-                turns.push(self.membership(origin));
+                self.leader = Some(origin);
+                turns.push(self.membership());
                 // Whoever left is not waited for any more.
-                self.count(origin, turns);
+                self.count(turns);
             }
             Payload::Capture { uploader } => {
                 let (index, at, uploader) = (entry.index, entry.grant.until, *uploader);
@@ -120,7 +123,7 @@ impl Roll {
             }
             Payload::Digest { index, digest } if *index < entry.index && !self.evicted.contains_key(&origin) => {
                 self.ballot.vote(origin, *index, *digest);
-                self.count_one(*index, origin, turns);
+                self.count_one(*index, turns);
             }
             Payload::Stored { index, digest } => {
                 let newest = |captured: Captured| (captured.index, captured.uploader) == (*index, origin);
@@ -148,21 +151,21 @@ impl Roll {
         }
     }
 
-    fn membership(&self, sequencer: NodeId) -> Turn {
+    fn membership(&self) -> Turn {
         Turn::Membership {
             ready: self.ready.clone(),
-            sequencer,
+            leader: self.leader,
         }
     }
 
-    fn count(&mut self, sequencer: NodeId, turns: &mut Vec<Turn>) {
+    fn count(&mut self, turns: &mut Vec<Turn>) {
         for index in self.ballot.indexes().collect::<Vec<_>>() {
-            self.count_one(index, sequencer, turns);
+            self.count_one(index, turns);
         }
     }
 
     /// See what the votes on `index` say, and do it.
-    fn count_one(&mut self, index: Index, origin: NodeId, turns: &mut Vec<Turn>) {
+    fn count_one(&mut self, index: Index, turns: &mut Vec<Turn>) {
         match self.verdict(index) {
             Verdict::Open => {}
             Verdict::Agreed { digest, wrong } => {
@@ -174,7 +177,7 @@ impl Roll {
                     self.evicted.insert(node, index);
                     self.ballot.strike(node);
                     self.ready.retain(|member| *member != node);
-                    turns.extend([Turn::Evicted(node, index), self.membership(origin)]);
+                    turns.extend([Turn::Evicted(node, index), self.membership()]);
                 }
             }
             Verdict::Split => {
@@ -200,6 +203,12 @@ impl Roll {
     #[must_use]
     pub fn ready(&self) -> &[NodeId] {
         &self.ready
+    }
+
+    /// The sequencer that wrote the last membership, ready or not; `None`: there was none yet.
+    #[must_use]
+    pub fn leader(&self) -> Option<NodeId> {
+        self.leader
     }
 
     /// Whether `node` was put out.

@@ -9,6 +9,9 @@ use crate::lab::{Lab, PATIENCE, Setup, StoreKind, debian, guest, python};
 /// A checkpoint a second; few are kept.
 pub const OFTEN: &str = "\n[checkpoint]\nevery_s = 1\nkeep = 2\nkeep_s = 0\n";
 
+/// The same, and nobody is ever taken off the list of members.
+const OFTEN_AND_FIXED: &str = "\n[checkpoint]\nevery_s = 1\nkeep = 2\nkeep_s = 0\n\n[detect]\nenabled = false\n";
+
 /// Debian on PostgreSQL, with these.
 pub fn debian_stored_often() -> Setup {
     Setup {
@@ -118,4 +121,31 @@ fn all_nodes_are_killed_and_the_guest_goes_on() {
     let before = agreed(&lab);
     assert!(before > 0);
     ended_well(&lab, client);
+}
+
+/// Who may answer is in the checkpoint: where the members are the same as before, no entry after it says so again.
+#[test]
+fn unchanged_members_answer_after_all_were_killed() {
+    let setup = Setup {
+        cluster_extra: OFTEN_AND_FIXED,
+        ..Setup::on(StoreKind::Postgres)
+    };
+    let Some(mut lab) = Lab::start(&setup) else { return };
+    let conversation = lab.converse();
+    wait_for_checkpoints(&lab, 2);
+    for index in lab.cluster.running() {
+        lab.cluster.kill(index);
+    }
+    for index in 0..setup.nodes {
+        lab.cluster.start_node(index).unwrap();
+    }
+    lab.cluster.wait_ready(PATIENCE).unwrap();
+    for index in 0..setup.nodes {
+        let log = lab.log(index);
+        assert!(log.contains("checkpoint loaded"), "{log}");
+    }
+    lab.wait_answering();
+    let transcript = conversation.finish();
+    assert_eq!((transcript.broken.clone(), transcript.bytes_lost()), (None, 0));
+    lab.assert_digests_equal();
 }

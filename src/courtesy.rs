@@ -1,8 +1,9 @@
 //! Who gets the host's processors first: scheduling priorities of threads, nice(2).
 //!
 //! The node's own thread and the database's work for microseconds, and everybody waits for them; an executor works for
-//! milliseconds, and somebody waits for it only on the node that sends the answers. Where nodes share a host, the other
-//! executors let it go first. All of it is best effort: without it things are slower, not wrong.
+//! milliseconds, and somebody waits for it only on the node that sends the answers, or on one that has to catch up. Where
+//! nodes share a host, the other executors let these go first. All of it is best effort: without it things are slower, not
+//! wrong.
 
 use std::time::{Duration, Instant};
 
@@ -12,6 +13,8 @@ use rustix::process::{getpriority_process, nice, setpriority_process};
 const NICER: i32 = 10;
 /// A node that sent nothing for this long has nobody who waits for it.
 const SILENT_AFTER: Duration = Duration::from_secs(1);
+/// A thread that always had more to do for this long has something to catch up with.
+const BEHIND_AFTER: Duration = Duration::from_millis(250);
 
 /// Let other threads have the processor first, for good.
 pub fn yield_to_others() {
@@ -20,7 +23,7 @@ pub fn yield_to_others() {
     }
 }
 
-/// The calling thread's priority, by whether the node answers anybody.
+/// The calling thread's priority, by whether anybody waits for it.
 #[derive(Debug)]
 pub struct Courtesy {
     /// As the thread was started, and the nicer one; `None`: they cannot be changed.
@@ -29,6 +32,8 @@ pub struct Courtesy {
     /// Outputs sent until the last look, and when there was a new one.
     sent: u64,
     sent_at: Instant,
+    /// When it had nothing to do.
+    idle_at: Instant,
 }
 
 impl Courtesy {
@@ -46,7 +51,13 @@ impl Courtesy {
             yields: true,
             sent: 0,
             sent_at: now,
+            idle_at: now,
         }
+    }
+
+    /// The thread has nothing to do.
+    pub fn idle(&mut self, now: Instant) {
+        self.idle_at = now;
     }
 
     /// `sent` outputs have left this node until `now`.
@@ -55,7 +66,8 @@ impl Courtesy {
         if sent != self.sent {
             (self.sent, self.sent_at) = (sent, now);
         }
-        let yields = now.duration_since(self.sent_at) >= SILENT_AFTER || sent == 0;
+        let silent = now.duration_since(self.sent_at) >= SILENT_AFTER || sent == 0;
+        let yields = silent && now.duration_since(self.idle_at) < BEHIND_AFTER;
         if yields != self.yields && set(if yields { nicer } else { start }) {
             self.yields = yields;
         }
@@ -72,7 +84,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_node_yields_until_it_sends_and_when_it_has_been_silent() {
+    fn a_node_yields_while_it_is_silent_and_not_behind() {
         std::thread::spawn(|| {
             let (start, now) = (getpriority_process(None).unwrap(), Instant::now());
             let mut courtesy = Courtesy::new(now);
@@ -83,8 +95,11 @@ mod tests {
             assert_eq!(nice() == 0, may_change, "without permission it stays as it is");
             courtesy.note(1, now + SILENT_AFTER / 2);
             assert_eq!(nice() == 0, may_change);
+            courtesy.idle(now + SILENT_AFTER);
             courtesy.note(1, now + SILENT_AFTER);
             assert_eq!(nice(), NICER.min(19 - start));
+            courtesy.note(1, now + SILENT_AFTER + BEHIND_AFTER);
+            assert_eq!(nice() == 0, may_change, "it has to catch up");
         })
         .join()
         .unwrap();

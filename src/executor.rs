@@ -237,7 +237,13 @@ struct Work {
 impl Work {
     fn run(&mut self, queue: &Receiver<Command>, report: &impl Fn(Report)) {
         let mut courtesy = Courtesy::new(Instant::now());
-        while let Ok(command) = queue.recv() {
+        let next = |courtesy: &mut Courtesy| {
+            queue.try_recv().or_else(|_| {
+                courtesy.idle(Instant::now());
+                queue.recv()
+            })
+        };
+        while let Ok(command) = next(&mut courtesy) {
             match command {
                 Command::Apply { entry, received } => {
                     report(self.apply(&entry, received));

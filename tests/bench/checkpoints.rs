@@ -56,6 +56,12 @@ fn debian(cluster_extra: &'static str) -> Lab {
     Lab::start(&setup).expect("the benchmarks need root and PostgreSQL")
 }
 
+/// How long the guest has run, at least, when a node is lost.
+fn ran() -> Duration {
+    let seconds = std::env::var("QUORATE_BENCH_RAN_S").map(|text| text.parse().expect("a number of seconds"));
+    Duration::from_secs(seconds.unwrap_or(0))
+}
+
 fn statuses(lab: &Lab) -> Vec<Status> {
     let running = lab.cluster.running().into_iter();
     running.filter_map(|index| lab.cluster.status(index)).collect()
@@ -64,6 +70,7 @@ fn statuses(lab: &Lab) -> Vec<Status> {
 /// Pauses and appends while the directory is searched, the database's bytes, and how soon a node is back.
 fn pauses_and_returns(figures: &mut Figures) {
     let mut lab = debian(OFTEN);
+    let begun = Instant::now();
     let wal = |lab: &Lab| -> f64 {
         let answer = lab.sql("SELECT pg_current_wal_lsn() - '0/0'");
         answer.trim().parse().expect("a number")
@@ -114,6 +121,7 @@ fn pauses_and_returns(figures: &mut Figures) {
         stored.stored_blocks as f64 * BLOCK_BYTES / MB / (stored.stored_ms as f64 / 1000.0),
         Bound::Note("memory and disk stored, with the pauses that leave half of the database to others"),
     );
+    std::thread::sleep(ran().saturating_sub(begun.elapsed()));
     let victim = lab.follower(None);
     lab.cluster.kill(victim);
     std::thread::sleep(Duration::from_secs(5));

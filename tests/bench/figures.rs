@@ -3,7 +3,8 @@
 //! others used while a group ran.
 //!
 //! `QUORATE_BENCH=name,...` runs only some groups: naive, strict, clock, echo, frames, gaps, idle, processor, services,
-//! throughput, idle_linux, checkpoints. Keys of groups that did not run are left out of the file.
+//! throughput, idle_linux, checkpoints. Keys of groups that did not run are left out of the file. `QUORATE_BENCH_RAN_S=600`
+//! lets the guest run for ten minutes before a node has to come back (`rejoin_s`), instead of one.
 #![allow(clippy::unwrap_used)] // in the helpers it shares with the tests
 
 #[path = "../common/mod.rs"]

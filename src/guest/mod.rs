@@ -5,16 +5,19 @@
 //!
 //! Invariants: `applied` and `chain` are those of the last entry applied; `gateway` frames enter with the next entry.
 
-use machine::state::parts::{Assembly, Block, Mark, Space};
-use machine::strict::{Accesses, Hal, HalError};
+mod saved;
+
+use machine::state::parts::{Block, Mark};
+use machine::strict::{Accesses, HalError};
 use machine::{Definition, Machine, State};
 use nat::{Nat, l2};
-use serde::{Deserialize, Serialize};
 
 use crate::egress::Output;
 use crate::log::{AgreedTime, Entry, Index, NodeId, Payload};
 use crate::replica::Activity;
 use crate::roll::{Roll, Turn};
+
+pub use saved::{GuestAssembly, Saved};
 
 /// Every node votes on the digest of its state once in this much agreed time, in nanoseconds.
 pub const VOTE_EVERY_NS: u64 = 1_000_000_000;
@@ -124,33 +127,6 @@ pub enum GuestError {
     Malformed(#[from] postcard::Error),
 }
 
-/// A saved guest: what restores it, given the same definition and settings.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Saved {
-    applied: Index,
-    chain: [u8; 32],
-    machine: Vec<u8>,
-    rest: Rest,
-}
-
-/// Everything replicated but the machine.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Rest {
-    network: Vec<u8>,
-    gateway: Vec<Vec<u8>>,
-    outputs: [u8; 32],
-    roll: Roll,
-}
-
-/// A guest without its blocks: what [`Guest::describe`] writes, as postcard.
-#[derive(Serialize, Deserialize)]
-struct Description {
-    applied: Index,
-    chain: [u8; 32],
-    machine: Vec<u8>,
-    rest: Rest,
-}
-
 /// Machine, translation, and what is between them.
 pub struct Guest {
     machine: Machine,
@@ -192,21 +168,6 @@ impl Guest {
             applied: genesis.index,
             chain: genesis.chain.0,
         })
-    }
-
-    /// A guest in strict mode that goes on from where another one was when it was saved, with its machine's registers and
-    /// memory in `hal`; see [`Machine::strict`].
-    ///
-    /// # Errors
-    /// The board has no strict mode, or `saved` is from another guest.
-    pub fn strict(
-        definition: &Definition,
-        network: &NetworkConfig,
-        saved: &Saved,
-        hal: Box<dyn Hal>,
-    ) -> Result<Guest, GuestError> {
-        let machine = Machine::strict_from(definition, &State(saved.machine.clone()), hal)?;
-        Guest::with(machine, network, (saved.applied, saved.chain), saved.rest.clone())
     }
 
     /// In strict mode: how often registers and memory were accessed.
@@ -469,85 +430,10 @@ impl Guest {
         self.machine.digest()
     }
 
-    /// Save all of it. Takes `&mut`, because a saved machine and the one that goes on must be equal afterwards (the
-    /// engine's caches are flushed).
-    pub fn save(&mut self) -> Saved {
-        Saved {
-            applied: self.applied,
-            chain: self.chain,
-            machine: self.machine.save().0,
-            rest: self.rest(),
-        }
-    }
-
-    fn rest(&self) -> Rest {
-        let network = match &self.network {
-            Network::Nat(nat) => nat.save(),
-            Network::L2(owners) => owners.save(),
-        };
-        Rest {
-            network,
-            gateway: self.gateway.clone(),
-            outputs: self.outputs,
-            roll: self.roll.clone(),
-        }
-    }
-
-    /// Restore what was saved from a guest with the same definition and settings.
-    ///
-    /// # Errors
-    /// It was not.
-    pub fn restore(definition: &Definition, network: &NetworkConfig, saved: &Saved) -> Result<Guest, GuestError> {
-        let machine = Machine::restore(definition, &State(saved.machine.clone()))?;
-        Guest::with(machine, network, (saved.applied, saved.chain), saved.rest.clone())
-    }
-
-    fn with(
-        machine: Machine,
-        network: &NetworkConfig,
-        (applied, chain): (Index, [u8; 32]),
-        rest: Rest,
-    ) -> Result<Guest, GuestError> {
-        let network = match network {
-            NetworkConfig::Nat(config) => Network::Nat(Box::new(Nat::restore(config.clone(), &rest.network)?)),
-            NetworkConfig::L2 => Network::L2(Box::new(l2::Owners::restore(&rest.network)?)),
-        };
-        Ok(Guest {
-            machine,
-            network,
-            gateway: rest.gateway,
-            outputs: rest.outputs,
-            roll: rest.roll,
-            applied,
-            chain,
-        })
-    }
-
-    /// The roll in what [`Guest::describe`] gave.
-    ///
-    /// # Errors
-    /// It is no such thing.
-    pub fn roll_in(description: &[u8]) -> Result<Roll, GuestError> {
-        let description: Description = postcard::from_bytes(description)?;
-        Ok(description.rest.roll)
-    }
-
     /// What the log says of the cluster, after the last entry applied.
     #[must_use]
     pub fn roll(&self) -> &Roll {
         &self.roll
-    }
-
-    /// Everything but the machine's memory and disks, as bytes.
-    #[must_use]
-    pub fn describe(&self) -> Vec<u8> {
-        let description = Description {
-            applied: self.applied,
-            chain: self.chain,
-            machine: self.machine.describe(),
-            rest: self.rest(),
-        };
-        postcard::to_stdvec(&description).expect("plain data: postcard cannot refuse it")
     }
 
     /// What differs from `other` besides machine and log: of what is for people.
@@ -568,38 +454,6 @@ impl Guest {
     /// [`Guest::current_digest`].
     pub fn changed_since(&self, mark: Option<&Mark>) -> impl Iterator<Item = Block<'_>> {
         self.machine.changed_since(mark)
-    }
-}
-
-/// A guest on its way from its description and blocks.
-pub struct GuestAssembly(Assembly);
-
-impl GuestAssembly {
-    /// Nothing is put into it yet.
-    ///
-    /// # Errors
-    /// `definition` makes no machine.
-    pub fn new(definition: &Definition) -> Result<GuestAssembly, GuestError> {
-        Ok(GuestAssembly(Assembly::new(definition)?))
-    }
-
-    /// Put a block where it belongs.
-    ///
-    /// # Errors
-    /// There is no such block.
-    pub fn put(&mut self, space: Space, number: u64, contents: Option<&[u8; 4096]>) -> Result<(), GuestError> {
-        Ok(self.0.put(space, number, contents)?)
-    }
-
-    /// The guest, once all blocks are put. Whether it is right, its digest says.
-    ///
-    /// # Errors
-    /// `description` is not one of such a guest.
-    pub fn finish(self, network: &NetworkConfig, description: &[u8]) -> Result<Guest, GuestError> {
-        let description: Description = postcard::from_bytes(description)?;
-        let machine = self.0.finish(&description.machine)?;
-        let at = (description.applied, description.chain);
-        Guest::with(machine, network, at, description.rest)
     }
 }
 

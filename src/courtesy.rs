@@ -41,11 +41,12 @@ impl Courtesy {
     #[must_use]
     pub fn new(now: Instant) -> Courtesy {
         // To yield needs no permission, to stop it does (CAP_SYS_NICE): without it the thread yields for good.
-        let levels = getpriority_process(None)
-            .ok()
-            .map(|start| (start, start.saturating_add(NICER)))
-            .filter(|(start, nicer)| set(*nicer) && set(*start));
-        yield_to_others();
+        let levels = getpriority_process(None).ok().and_then(|start| {
+            let nicer = start.saturating_add(NICER);
+            let changes = set(nicer) && set(start);
+            set(nicer);
+            changes.then_some((start, nicer))
+        });
         Courtesy {
             levels,
             yields: true,

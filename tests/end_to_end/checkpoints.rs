@@ -78,6 +78,21 @@ pub fn ended_well(lab: &Lab, client: Client) {
     lab.assert_digests_equal();
 }
 
+/// Kill all nodes, and start them again after `pause`.
+fn lose_all(lab: &mut Lab, pause: Duration) {
+    let nodes = lab.cluster.running();
+    for &index in &nodes {
+        lab.cluster.kill(index);
+    }
+    std::thread::sleep(pause);
+    let start = Instant::now();
+    for &index in &nodes {
+        lab.cluster.start_node(index).unwrap();
+    }
+    lab.cluster.wait_ready(PATIENCE).unwrap();
+    eprintln!("ready after {:.1?}", start.elapsed());
+}
+
 #[test]
 fn a_node_that_lost_everything_comes_back_under_load() {
     let setup = debian_stored_often();
@@ -107,16 +122,7 @@ fn all_nodes_are_killed_and_the_guest_goes_on() {
     let client = directory_client();
     goes_on(&lab, &client, 20);
     wait_for_checkpoints(&lab, 2);
-    for index in lab.cluster.running() {
-        lab.cluster.kill(index);
-    }
-    std::thread::sleep(Duration::from_secs(1));
-    let start = Instant::now();
-    for index in 0..setup.nodes {
-        lab.cluster.start_node(index).unwrap();
-    }
-    lab.cluster.wait_ready(PATIENCE).unwrap();
-    eprintln!("ready after {:.1?}", start.elapsed());
+    lose_all(&mut lab, Duration::from_secs(1));
     goes_on(&lab, &client, 20);
     let before = agreed(&lab);
     assert!(before > 0);
@@ -133,13 +139,7 @@ fn unchanged_members_answer_after_all_were_killed() {
     let Some(mut lab) = Lab::start(&setup) else { return };
     let conversation = lab.converse();
     wait_for_checkpoints(&lab, 2);
-    for index in lab.cluster.running() {
-        lab.cluster.kill(index);
-    }
-    for index in 0..setup.nodes {
-        lab.cluster.start_node(index).unwrap();
-    }
-    lab.cluster.wait_ready(PATIENCE).unwrap();
+    lose_all(&mut lab, Duration::ZERO);
     for index in 0..setup.nodes {
         let log = lab.log(index);
         assert!(log.contains("checkpoint loaded"), "{log}");

@@ -262,19 +262,17 @@ impl Work {
 
     fn apply(&mut self, entry: &Entry, received: u64) -> Report {
         let start = Instant::now();
-        let outcome = self.guest.apply(entry);
+        let Work {
+            guest, egress, held, ..
+        } = self;
+        egress.begin(received);
+        let outcome = guest.apply_with(entry, &mut |effect| match (effect, &mut *held) {
+            (Effect::Emit(output), Some(held)) => held.push(entry.index, received, output),
+            (Effect::Emit(output), None) => egress.emit(output),
+            (Effect::Moved { flow, node }, _) => egress.inherit(*flow, *node),
+            (Effect::Membership { ready, leader }, _) => egress.membership(ready, *leader),
+        });
         let ran_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        self.egress.begin(received);
-        for effect in &outcome.effects {
-            match effect {
-                Effect::Emit(output) => match &mut self.held {
-                    Some(held) => held.push(entry.index, received, output),
-                    None => self.egress.emit(output),
-                },
-                Effect::Moved { flow, node } => self.egress.inherit(*flow, *node),
-                Effect::Membership { ready, leader } => self.egress.membership(ready, *leader),
-            }
-        }
         self.record(entry, &outcome);
         // What waits for a majority is voted on.
         let waits = self

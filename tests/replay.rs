@@ -11,6 +11,8 @@ mod common;
 mod conversation;
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use conversation::{EXTERNAL, firmware, record};
 use machine::Definition;
@@ -57,6 +59,46 @@ fn replay(guest: &mut Guest, entries: &[Entry]) -> Vec<(Vec<Effect>, StateDigest
         .iter()
         .map(|entry| (guest.apply(entry).effects, guest.digest()))
         .collect()
+}
+
+/// What the guest sends leaves when it is sent, not when the grant is used up; that is never seen in the history.
+#[test]
+fn frames_leave_before_the_guest_goes_on() {
+    let Some(definition) = definition() else { return };
+    let network = network();
+    let fresh = |genesis: &Entry| Guest::new(&definition, &network, None, genesis).unwrap();
+    let genesis = Entry::genesis([7; 32], AgreedTime(1_000_000_000));
+    let entries = record(&mut fresh(&genesis), genesis.clone(), &mut |_, _| {});
+    let expected = replay(&mut fresh(&genesis), &entries[1..]);
+
+    let mut guest = fresh(&genesis);
+    // when the guest last touched a device
+    let touched = Arc::new(AtomicU64::new(0));
+    let seen = touched.clone();
+    guest.machine_mut().set_trace(Some(Box::new(move |access| {
+        seen.store(access.at.0, Ordering::Relaxed);
+    })));
+    let mut went_on = 0;
+    for (entry, (effects, digest)) in entries[1..].iter().zip(expected) {
+        let (mut shown, mut touched_before) = (Vec::new(), Vec::new());
+        let outcome = guest.apply_with(entry, &mut |effect| {
+            shown.push(effect.clone());
+            if matches!(effect, Effect::Emit(_)) {
+                touched_before.push(touched.load(Ordering::Relaxed));
+            }
+        });
+        assert_eq!(
+            (&shown, &outcome.effects),
+            (&effects, &effects),
+            "each one, once, in order"
+        );
+        assert_eq!(guest.digest(), digest);
+        for (sent_at, touched_before) in outcome.emitted_at.iter().zip(touched_before) {
+            assert!(touched_before <= sent_at.0, "nothing ran between sending and leaving");
+            went_on += u32::from(touched.load(Ordering::Relaxed) > sent_at.0);
+        }
+    }
+    assert!(went_on > 0, "the guest did something after it had sent");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use crate::board::{Board, Kind, Wire};
 use crate::cpu::GuestMemory;
 use crate::devices::{Context, Device, DeviceInput, DeviceStateError, Emitted};
 use crate::disk::Overlay;
-use crate::{AgreedTime, Definition};
+use crate::{AgreedTime, Definition, FrameOut};
 
 /// What an access does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -169,7 +169,17 @@ impl Bus {
         self.look_at_all();
     }
 
-    /// Takes what the devices sent.
+    /// Whether a device sent a frame that was not taken.
+    pub fn has_frames(&self) -> bool {
+        !self.emitted.frames.is_empty()
+    }
+
+    /// Takes the frames the devices sent until now.
+    pub fn take_frames(&mut self) -> Vec<FrameOut> {
+        self.emitted.take_frames()
+    }
+
+    /// Takes what the devices sent, at an entry's end.
     pub fn take_emitted(&mut self) -> Emitted {
         std::mem::take(&mut self.emitted)
     }

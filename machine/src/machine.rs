@@ -2,7 +2,8 @@
 //!
 //! One entry goes through these stages: its inputs reach the devices at T0; then, until the position has reached the
 //! grant's ticks, due timers run, a takeable exception is entered, or the CPU executes up to the next stop. A CPU that
-//! waits is not executed: position and time jump to the next timer or to the end. What is left pending at the end
+//! waits is not executed: position and time jump to the next timer or to the end. A frame that was sent is a stop, too, so
+//! that it can leave while the guest goes on. What is left pending at the end
 //! (exceptions, a wait, queued input) is state and goes on in the next entry.
 //!
 //! Invariants:
@@ -23,7 +24,7 @@ use crate::devices::DeviceInput;
 use crate::strict::{Accesses, Hal, HalError, Observed};
 use crate::system::{System, Trace};
 use crate::time::Span;
-use crate::{Activity, AgreedTime, Definition, Entry, Grant, Input, Outputs, Ticks};
+use crate::{Activity, AgreedTime, Definition, Entry, FrameOut, Grant, Input, Outputs, Ticks};
 use serde::{Deserialize, Serialize};
 
 /// Lengths of Ethernet frames without FCS that a card receives; others are dropped.
@@ -134,9 +135,17 @@ impl Machine {
 
     /// Applies an entry: feeds the inputs, then lets the guest run the grant.
     pub fn apply(&mut self, entry: &Entry) -> Outputs {
+        let mut frames = Vec::new();
         self.begin(entry);
-        let executed = self.run();
-        self.finish(executed)
+        let executed = self.run(&mut |frame| frames.push(frame));
+        self.finish(executed, frames)
+    }
+
+    /// The same, but frames are handed to `send` as soon as the guest has sent them, and are not in the outputs.
+    pub fn apply_with(&mut self, entry: &Entry, send: &mut dyn FnMut(FrameOut)) -> Outputs {
+        self.begin(entry);
+        let executed = self.run(send);
+        self.finish(executed, Vec::new())
     }
 
     /// The first stage of an entry: its inputs reach the devices.
@@ -148,15 +157,16 @@ impl Machine {
         }
     }
 
-    /// The last stage of an entry in which the guest executed so many instructions.
-    pub(crate) fn finish(&mut self, executed: u64) -> Outputs {
+    /// The last stage of an entry in which the guest executed so many instructions; `frames` is what was taken of those it
+    /// sent and not handed on.
+    pub(crate) fn finish(&mut self, executed: u64, frames: Vec<FrameOut>) -> Outputs {
         self.cpu.rest();
         self.now = self.system.span().until();
         self.counters.executed += executed;
         let emitted = self.system.bus.take_emitted();
         self.counters.outputs_dropped += emitted.dropped;
         Outputs {
-            frames: emitted.frames,
+            frames,
             serial: emitted.serial,
             executed: Ticks(executed),
             activity: self.activity(),
@@ -251,16 +261,20 @@ impl Machine {
     }
 
     /// Runs the entry to its end; returns the instructions executed.
-    fn run(&mut self) -> u64 {
+    fn run(&mut self, send: &mut dyn FnMut(FrameOut)) -> u64 {
         let mut executed = 0;
-        while let Some(more) = self.advance() {
-            executed += more;
+        loop {
+            let more = self.advance();
+            self.system.bus.take_frames().into_iter().for_each(&mut *send);
+            match more {
+                Some(more) => executed += more,
+                None => return executed,
+            }
         }
-        executed
     }
 
-    /// Goes on to the next point where something needs the machine: returns the instructions executed, or `None` at the
-    /// entry's end.
+    /// Goes on to the next point where something needs the machine, or a frame was sent: returns the instructions executed,
+    /// or `None` at the entry's end. Frames must be taken before the next call.
     pub(crate) fn advance(&mut self) -> Option<u64> {
         let position = self.cpu.control().position();
         let end = self.system.span().end();

@@ -6,12 +6,13 @@
 
 use crate::cpu::Control;
 use crate::machine::Machine;
-use crate::{AgreedTime, Entry, Outputs};
+use crate::{AgreedTime, Entry, FrameOut, Outputs};
 
 /// An entry under way. It must be run to its end before the machine is used otherwise.
 #[derive(Debug)]
 #[must_use = "a machine in the middle of an entry is good for nothing but going on"]
 pub struct Pieces {
+    frames: Vec<FrameOut>,
     executed: u64,
     done: bool,
 }
@@ -21,6 +22,7 @@ impl Machine {
     pub fn begin_pieces(&mut self, entry: &Entry) -> Pieces {
         self.begin(entry);
         Pieces {
+            frames: Vec::new(),
             executed: 0,
             done: false,
         }
@@ -33,8 +35,14 @@ impl Machine {
             return None;
         }
         self.system.stop_at = self.cpu.engine().position() + 1;
-        let executed = self.advance();
+        let executed = self.advance_in(pieces);
         self.system.stop_at = u64::MAX;
+        executed
+    }
+
+    fn advance_in(&mut self, pieces: &mut Pieces) -> Option<u64> {
+        let executed = self.advance();
+        pieces.frames.extend(self.system.bus.take_frames());
         match executed {
             Some(executed) => pieces.executed += executed,
             None => pieces.done = true,
@@ -45,12 +53,9 @@ impl Machine {
     /// Runs what is left of the entry, and ends it.
     pub fn end_pieces(&mut self, mut pieces: Pieces) -> Outputs {
         while !pieces.done {
-            match self.advance() {
-                Some(executed) => pieces.executed += executed,
-                None => pieces.done = true,
-            }
+            self.advance_in(&mut pieces);
         }
-        self.finish(pieces.executed)
+        self.finish(pieces.executed, pieces.frames)
     }
 
     /// Agreed time in the middle of an entry.

@@ -99,8 +99,14 @@ impl System {
     }
 
     fn wanted(&mut self) -> Armed {
+        // A frame does not wait for what the guest does after it.
+        let limit = if self.bus.has_frames() {
+            0
+        } else {
+            self.next_stop().min(self.stop_at)
+        };
         Armed {
-            limit: self.next_stop().min(self.stop_at),
+            limit,
             pending: self.core.pending(),
         }
     }

@@ -1,7 +1,7 @@
 //! Everything that is replicated, and nothing else: the machine, the translation, and what is on its way between them.
 //!
 //! [`Guest::apply`] is a pure function of the state and one entry: no clock, no I/O. What is to be done about an entry
-//! comes back as [`Effect`]s, in order; the executor does it. That makes the whole of it testable by replaying a log.
+//! comes back as [`Effect`]s, in order, each as soon as it is certain; the executor does it. That makes the whole of it testable by replaying a log.
 //!
 //! Invariants: `applied` and `chain` are those of the last entry applied; `gateway` frames enter with the next entry.
 
@@ -29,6 +29,33 @@ pub enum Network {
     Nat(Box<Nat>),
     /// Transparent: frames pass as they are; only who took in whose frames is remembered.
     L2(Box<l2::Owners>),
+}
+
+impl Network {
+    /// One frame the guest sent; what the gateway answers it is added to `gateway`.
+    fn let_out(&mut self, frame: machine::FrameOut, gateway: &mut Vec<Vec<u8>>, outcome: &mut Outcome) {
+        let at = nat::AgreedTime(frame.at.0);
+        match self {
+            Network::Nat(nat) => {
+                let done = nat.outbound(&frame.bytes, at);
+                gateway.extend(done.guest);
+                done.world
+                    .into_iter()
+                    .for_each(|packet| outcome.emit(packet.into(), at));
+                outcome.dropped += u32::from(done.dropped.is_some());
+            }
+            Network::L2(owners) => {
+                let owner = owners.owner(&frame.bytes).map(|node| NodeId(node.0));
+                let output = Output {
+                    bytes: frame.bytes,
+                    owner,
+                    flow: 0,
+                    tcp: false,
+                };
+                outcome.emit(output, at);
+            }
+        }
+    }
 }
 
 /// Which network a guest has: settings, without state.
@@ -202,8 +229,28 @@ impl Guest {
     /// # Panics
     /// `entry` is not the next one: the replica hands them out in order and checked.
     pub fn apply(&mut self, entry: &Entry) -> Outcome {
-        let begun = self.begin(entry);
-        let outputs = self.machine.apply(&begun.entry);
+        self.apply_with(entry, &mut |_| {})
+    }
+
+    /// The same, and shows each effect as soon as it is certain, while the guest has yet to run the rest of the grant:
+    /// what it sends does not wait for what it does afterwards.
+    ///
+    /// # Panics
+    /// Like [`Guest::apply`].
+    pub fn apply_with(&mut self, entry: &Entry, show: &mut dyn FnMut(&Effect)) -> Outcome {
+        let mut begun = self.begin(entry);
+        begun.outcome.effects.iter().for_each(&mut *show);
+        let Guest {
+            machine,
+            network,
+            gateway,
+            ..
+        } = self;
+        let outputs = machine.apply_with(&begun.entry, &mut |frame| {
+            let shown = begun.outcome.effects.len();
+            network.let_out(frame, gateway, &mut begun.outcome);
+            begun.outcome.effects[shown..].iter().for_each(&mut *show);
+        });
         self.finish(entry, begun, outputs)
     }
 
@@ -230,6 +277,7 @@ impl Guest {
         }
         let turns = self.roll.take_in(entry);
         outcome.turns = turns.expect("the replica hands out entries whose inputs are next");
+        outcome.effects.extend(outcome.turns.iter().filter_map(membership));
         let mut inputs: Vec<machine::Input> = self.gateway.drain(..).map(frame_in).collect();
         for input in &entry.inputs {
             self.take_in(&input.payload, input.id.origin, begin, &mut inputs, &mut outcome);
@@ -243,15 +291,13 @@ impl Guest {
         Begun { entry, began, outcome }
     }
 
-    /// The other half: what becomes of the machine's `outputs`.
+    /// The other half: what becomes of the machine's `outputs`, of which frames may have been let out before.
     pub fn finish(&mut self, entry: &Entry, begun: Begun, outputs: machine::Outputs) -> Outcome {
         let mut outcome = begun.outcome;
         for frame in outputs.frames {
-            self.let_out(frame, &mut outcome);
+            self.network.let_out(frame, &mut self.gateway, &mut outcome);
         }
         self.note_outputs(&outcome.effects, &outputs.serial);
-        let members = outcome.turns.iter().filter_map(membership);
-        outcome.effects.splice(0..0, members.collect::<Vec<_>>());
         let captures = outcome.turns.iter().any(|turn| matches!(turn, Turn::Capture(_)));
         if captures {
             self.machine.settle();
@@ -316,31 +362,6 @@ impl Guest {
             let mut hash = blake3::Hasher::new();
             hash.update(&self.outputs).update(&port.to_le_bytes()).update(bytes);
             self.outputs = *hash.finalize().as_bytes();
-        }
-    }
-
-    /// One frame the guest sent.
-    fn let_out(&mut self, frame: machine::FrameOut, outcome: &mut Outcome) {
-        let at = nat::AgreedTime(frame.at.0);
-        match &mut self.network {
-            Network::Nat(nat) => {
-                let done = nat.outbound(&frame.bytes, at);
-                self.gateway.extend(done.guest);
-                done.world
-                    .into_iter()
-                    .for_each(|packet| outcome.emit(packet.into(), at));
-                outcome.dropped += u32::from(done.dropped.is_some());
-            }
-            Network::L2(owners) => {
-                let owner = owners.owner(&frame.bytes).map(|node| NodeId(node.0));
-                let output = Output {
-                    bytes: frame.bytes,
-                    owner,
-                    flow: 0,
-                    tcp: false,
-                };
-                outcome.emit(output, at);
-            }
         }
     }
 

@@ -41,7 +41,7 @@ impl<'a> Context<'a> {
 
     /// Sends an Ethernet frame (without FCS).
     pub fn send_frame(&mut self, bytes: Vec<u8>) {
-        if self.emitted.frames.len() == FRAMES_PER_ENTRY_MAX {
+        if self.emitted.frames.len() + self.emitted.taken >= FRAMES_PER_ENTRY_MAX {
             self.emitted.dropped += 1;
             return;
         }
@@ -83,4 +83,14 @@ pub struct Emitted {
     pub serial: Vec<SerialOut>,
     /// Frames and bytes beyond the limits of one entry.
     pub dropped: u64,
+    /// Frames of this entry that were taken already.
+    taken: usize,
+}
+
+impl Emitted {
+    /// Takes the frames that are there. They count as frames of this entry all the same.
+    pub fn take_frames(&mut self) -> Vec<FrameOut> {
+        self.taken += self.frames.len();
+        std::mem::take(&mut self.frames)
+    }
 }

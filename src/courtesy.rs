@@ -1,15 +1,21 @@
-//! Who gets the host's processors first: scheduling priorities of threads, nice(2).
+//! Who gets the host's processors first: scheduling policies and priorities of threads, sched(7).
 //!
 //! The node's own thread and the database's work for microseconds, and everybody waits for them; an executor works for
-//! milliseconds, and somebody waits for it only on the node that sends the answers, or on one that has to catch up. Where
-//! nodes share a host, the other executors let these go first. All of it is best effort: without it things are slower, not
-//! wrong.
+//! milliseconds, and somebody waits for it only on the node that sends the answers, on the leader (a sequencer appends by how
+//! far its own executor has come), or on one that has to catch up. Where nodes share a host, the other executors run only on
+//! what is left (`SCHED_IDLE`): a thread that is merely nicer is not interrupted when another one wakes up, but runs its slice
+//! to the end, and a database that has to wait for that twice makes an append three times as long. All of it is best effort:
+//! without it things are slower, not wrong.
 
 use std::time::{Duration, Instant};
 
 use rustix::process::{getpriority_process, nice, setpriority_process};
+use thread_priority::{
+    NormalThreadSchedulePolicy as Policy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy,
+    thread_native_id,
+};
 
-/// By how much a thread that nobody waits for is nicer than the others.
+/// By how much a thread that nobody waits for is nicer than the others, where it cannot run on what they leave.
 const NICER: i32 = 10;
 /// A node that sent nothing for this long has nobody who waits for it.
 const SILENT_AFTER: Duration = Duration::from_secs(1);
@@ -23,11 +29,11 @@ pub fn yield_to_others() {
     }
 }
 
-/// The calling thread's priority, by whether anybody waits for it.
+/// The calling thread's place among the others, by whether anybody waits for it.
 #[derive(Debug)]
 pub struct Courtesy {
-    /// As the thread was started, and the nicer one; `None`: they cannot be changed.
-    levels: Option<(i32, i32)>,
+    /// How nice the thread was started; `None`: it may not go back to that, and is nicer for good.
+    start: Option<i32>,
     yields: bool,
     /// Outputs sent until the last look, and when there was a new one.
     sent: u64,
@@ -40,15 +46,12 @@ impl Courtesy {
     /// For the calling thread, which yields at first.
     #[must_use]
     pub fn new(now: Instant) -> Courtesy {
-        // To yield needs no permission, to stop it does (CAP_SYS_NICE): without it the thread yields for good.
-        let levels = getpriority_process(None).ok().and_then(|start| {
-            let nicer = start.saturating_add(NICER);
-            let changes = set(nicer) && set(start);
-            set(nicer);
-            changes.then_some((start, nicer))
-        });
+        // To yield needs no permission, to stop it does (CAP_SYS_NICE): the same one, however the thread yields.
+        let start = getpriority_process(None).ok();
+        let start = start.filter(|start| set_nice(start.saturating_add(NICER)) && set_nice(*start));
+        start.map(set_yielding);
         Courtesy {
-            levels,
+            start,
             yields: true,
             sent: 0,
             sent_at: now,
@@ -61,46 +64,79 @@ impl Courtesy {
         self.idle_at = now;
     }
 
-    /// `sent` outputs have left this node until `now`.
-    pub fn note(&mut self, sent: u64, now: Instant) {
-        let Some((start, nicer)) = self.levels else { return };
+    /// `sent` outputs have left this node until `now`; `leads`: its sequencer is the one that appends.
+    pub fn note(&mut self, sent: u64, leads: bool, now: Instant) {
+        let Some(start) = self.start else { return };
         if sent != self.sent {
             (self.sent, self.sent_at) = (sent, now);
         }
         let silent = now.duration_since(self.sent_at) >= SILENT_AFTER || sent == 0;
-        let yields = silent && now.duration_since(self.idle_at) < BEHIND_AFTER;
-        if yields != self.yields && set(if yields { nicer } else { start }) {
+        let yields = silent && !leads && now.duration_since(self.idle_at) < BEHIND_AFTER;
+        if yields == self.yields {
+            return;
+        }
+        let set = if yields {
+            set_yielding(start)
+        } else {
+            set_policy(Policy::Other, start)
+        };
+        if set {
             self.yields = yields;
         }
     }
 }
 
-/// Whether the calling thread has this priority now.
-fn set(nice: i32) -> bool {
+/// Whether the calling thread yields now; it was started with this niceness.
+fn set_yielding(start: i32) -> bool {
+    set_policy(Policy::Idle, start) || set_nice(start.saturating_add(NICER))
+}
+
+/// Whether the calling thread has this policy and niceness now.
+fn set_policy(policy: Policy, nice: i32) -> bool {
+    let policy = ThreadSchedulePolicy::Normal(policy);
+    // The library chooses a niceness with it.
+    set_thread_priority_and_policy(thread_native_id(), ThreadPriority::Min, policy).is_ok() && set_nice(nice)
+}
+
+/// Whether the calling thread is so nice now.
+fn set_nice(nice: i32) -> bool {
     setpriority_process(None, nice).is_ok()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use thread_priority::thread_schedule_policy;
 
     #[test]
-    fn a_node_yields_while_it_is_silent_and_not_behind() {
+    fn a_node_yields_while_it_is_silent_follows_and_is_not_behind() {
         std::thread::spawn(|| {
-            let (start, now) = (getpriority_process(None).unwrap(), Instant::now());
+            let (nice, now) = (|| getpriority_process(None).unwrap(), Instant::now());
+            let start = nice();
             let mut courtesy = Courtesy::new(now);
-            let nice = || getpriority_process(None).unwrap() - start;
-            assert_eq!(nice(), NICER.min(19 - start), "nobody waits yet");
-            let may_change = courtesy.levels.is_some();
-            courtesy.note(1, now);
-            assert_eq!(nice() == 0, may_change, "without permission it stays as it is");
-            courtesy.note(1, now + SILENT_AFTER / 2);
-            assert_eq!(nice() == 0, may_change);
+            let may_change = courtesy.start.is_some();
+            let yields = || {
+                let policy = thread_schedule_policy().unwrap();
+                if may_change {
+                    assert_eq!(nice(), start);
+                    policy == ThreadSchedulePolicy::Normal(Policy::Idle)
+                } else {
+                    assert_eq!(policy, ThreadSchedulePolicy::Normal(Policy::Other));
+                    nice() == (start + NICER).min(19)
+                }
+            };
+            assert!(yields(), "nobody waits yet");
+            courtesy.note(1, false, now);
+            assert_eq!(yields(), !may_change, "without permission it stays as it is");
+            courtesy.note(1, false, now + SILENT_AFTER / 2);
+            assert_eq!(yields(), !may_change);
             courtesy.idle(now + SILENT_AFTER);
-            courtesy.note(1, now + SILENT_AFTER);
-            assert_eq!(nice(), NICER.min(19 - start));
-            courtesy.note(1, now + SILENT_AFTER + BEHIND_AFTER);
-            assert_eq!(nice() == 0, may_change, "it has to catch up");
+            courtesy.note(1, true, now + SILENT_AFTER);
+            assert_eq!(yields(), !may_change, "it leads");
+            courtesy.note(1, false, now + SILENT_AFTER);
+            assert!(yields());
+            courtesy.note(1, false, now + SILENT_AFTER + BEHIND_AFTER);
+            assert_eq!(yields(), !may_change, "it has to catch up");
         })
         .join()
         .unwrap();

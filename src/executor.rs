@@ -247,7 +247,8 @@ impl Work {
             match command {
                 Command::Apply { entry, received } => {
                     report(self.apply(&entry, received));
-                    courtesy.note(self.egress.emitted(), Instant::now());
+                    let leads = self.guest.roll().leader() == Some(self.me);
+                    courtesy.note(self.egress.emitted(), leads, Instant::now());
                     self.answer_digests();
                 }
                 Command::Evidence { reply } => {

@@ -59,6 +59,12 @@ impl Courtesy {
         }
     }
 
+    /// Whether other threads go first.
+    #[must_use]
+    pub fn yields(&self) -> bool {
+        self.yields
+    }
+
     /// The thread has nothing to do.
     pub fn idle(&mut self, now: Instant) {
         self.idle_at = now;

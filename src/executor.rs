@@ -246,7 +246,7 @@ impl Work {
         while let Ok(command) = next(&mut courtesy) {
             match command {
                 Command::Apply { entry, received } => {
-                    report(self.apply(&entry, received));
+                    report(self.apply(&entry, received, courtesy.yields()));
                     let leads = self.guest.roll().leader() == Some(self.me);
                     courtesy.note(self.egress.emitted(), leads, Instant::now());
                     self.answer_digests();
@@ -261,7 +261,7 @@ impl Work {
         }
     }
 
-    fn apply(&mut self, entry: &Entry, received: u64) -> Report {
+    fn apply(&mut self, entry: &Entry, received: u64, yielded: bool) -> Report {
         let start = Instant::now();
         let Work {
             guest, egress, held, ..
@@ -317,6 +317,7 @@ impl Work {
                 gateway_pending: self.guest.gateway_pending(),
                 executed: outcome.executed,
                 ran_ns,
+                yielded,
             },
             time: self.guest.time(),
             serial: outcome.serial,

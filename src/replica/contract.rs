@@ -122,6 +122,8 @@ pub struct Applied {
     pub executed: u64,
     /// Host time the machine ran, in nanoseconds.
     pub ran_ns: u64,
+    /// Meanwhile other threads of the host went first: how long it took says nothing of how fast it could be.
+    pub yielded: bool,
 }
 
 /// What the guest does at the end of an entry (see the machine crate's type of the same name).

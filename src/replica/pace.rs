@@ -49,7 +49,10 @@ impl Work {
         let takes_ns = super::grants::duration_ns(rate, applied.executed);
         let done_at = self.done_at.max(started_at).saturating_add(takes_ns);
         self.done_at = done_at.min(now_mono.saturating_add(LEFT_NS_MAX));
-        if applied.executed < SAMPLE_TICKS_MIN {
+        if applied.yielded {
+            self.sampled = (0, 0);
+        }
+        if applied.yielded || applied.executed < SAMPLE_TICKS_MIN {
             return;
         }
         let (ticks, ns) = &mut self.sampled;
@@ -206,6 +209,7 @@ mod tests {
             gateway_pending: false,
             executed,
             ran_ns,
+            yielded: false,
         }
     }
 
@@ -225,6 +229,21 @@ mod tests {
         (0..1_000).for_each(|_| work.note(applied(300_000, 1_000_000), 1, 0));
         let off = work.ticks_per_s().abs_diff(300_000_000); // halving rounds down
         assert!(off < 1_000_000, "the past is forgotten: {}", work.ticks_per_s());
+    }
+
+    #[test]
+    fn a_node_that_lets_others_go_first_has_no_speed() {
+        let mut work = Work::default();
+        work.note(applied(1_000_000, 2_000_000), 1, 0);
+        assert_eq!(work.ticks_per_s(), 500_000_000);
+        let yielded = Applied {
+            yielded: true,
+            ..applied(1_000_000, 50_000_000)
+        };
+        work.note(yielded, 1, 0);
+        assert_eq!(work.ticks_per_s(), 0);
+        work.note(applied(1_000_000, 2_000_000), 1, 0);
+        assert_eq!(work.ticks_per_s(), 500_000_000, "measured anew");
     }
 
     #[test]

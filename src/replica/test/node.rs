@@ -173,6 +173,7 @@ pub(super) fn idle(index: Index) -> Applied {
         gateway_pending: false,
         executed: 100,
         ran_ns: 1000,
+        yielded: false,
     }
 }
 

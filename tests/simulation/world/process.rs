@@ -440,6 +440,7 @@ impl World {
             gateway_pending: ran.gateway_pending,
             executed: ran.executed,
             ran_ns,
+            yielded: false,
         };
         if ran.differs && self.mutation != Mutation::IgnoresEviction {
             self.note(|| format!("node {} finds its state to be another one", node.0));

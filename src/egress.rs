@@ -201,6 +201,11 @@ impl Egress {
         }
     }
 
+    /// The other end of `flow` has all that was sent to it before this sequence number.
+    pub fn acknowledged(&mut self, flow: u64, number: u32) {
+        self.recent.acknowledge(flow, number);
+    }
+
     fn repeat(&self, segments: &[Vec<u8>]) {
         if self.may_emit() {
             for bytes in segments {

@@ -271,6 +271,7 @@ impl Work {
             (Effect::Emit(output), Some(held)) => held.push(entry.index, received, output),
             (Effect::Emit(output), None) => egress.emit(output),
             (Effect::Moved { flow, node }, _) => egress.inherit(*flow, *node),
+            (Effect::Acknowledged { flow, number }, _) => egress.acknowledged(*flow, *number),
             (Effect::Membership { ready, leader }, _) => egress.membership(ready, *leader),
         });
         let ran_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);

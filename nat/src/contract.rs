@@ -79,6 +79,9 @@ pub struct Translated {
     /// The flow (see [`PacketOut::flow`]) that has another owner since this packet: the new one re-emits what the old one
     /// may have taken with it.
     pub moved: Option<u64>,
+    /// Of a TCP segment from the world: its flow, and its acknowledgment number. What the guest sent there before that
+    /// number has arrived.
+    pub acknowledged: Option<(u64, u32)>,
     /// Why nothing, or not everything, went on.
     pub dropped: Option<DropReason>,
 }

@@ -17,11 +17,15 @@
 //! emitter may have taken with it:
 //! * a node left the ready ones: each survivor repeats [`Recent::inherit_emitter`];
 //! * a flow's owner became this node: it repeats [`Recent::inherit_flow`].
+//!
+//! What the other end has acknowledged is not kept: repeated, each segment would be answered by an acknowledgement, and a
+//! second of them at once overflows queues where the one segment that is missing waits, too.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::fmt;
 use std::str::FromStr;
 
+use etherparse::{IpNumber, Ipv4HeaderSlice, TcpSlice};
 use thiserror::Error;
 
 /// Which nodes put outputs on their wires.
@@ -153,6 +157,8 @@ struct Held {
     flow: u64,
     emitter: u16,
     at_ns: u64,
+    /// Sequence number after its last octet, if it is a whole segment.
+    end: Option<u32>,
     bytes: Vec<u8>,
 }
 
@@ -205,11 +211,30 @@ impl Recent {
                 flow,
                 emitter,
                 at_ns: now_ns,
+                end: end_of(bytes),
                 bytes: bytes.to_vec(),
             },
         );
         self.flows.entry(flow).or_default().push_back(self.next);
         self.next += 1;
+    }
+
+    /// The other end of `flow` has all octets before sequence number `number`: segments that hold no others need not be
+    /// repeated. The newest one stays: it may be the only acknowledgement of what came in.
+    pub fn acknowledge(&mut self, flow: u64, number: u32) {
+        let Some(of_flow) = self.flows.get_mut(&flow) else {
+            return;
+        };
+        let has = |end: u32| number.wrapping_sub(end).cast_signed() >= 0; // RFC 9293 3.4
+        let newest = of_flow.len() - 1;
+        let arrived = of_flow
+            .iter()
+            .take(newest)
+            .take_while(|key| self.held[key].end.is_some_and(has));
+        let count = arrived.count();
+        for key in of_flow.drain(..count).collect::<Vec<_>>() {
+            self.take(key);
+        }
     }
 
     /// Takes out what the flow's former emitter may not have sent, in order: this node owns the flow now.
@@ -275,6 +300,18 @@ impl Recent {
         self.bytes -= held.bytes.len();
         held.bytes
     }
+}
+
+/// Sequence number after the last octet of the TCP segment in this IPv4 packet (SYN and FIN count, RFC 9293 3.4).
+fn end_of(packet: &[u8]) -> Option<u32> {
+    let ip = Ipv4HeaderSlice::from_slice(packet).ok()?;
+    if ip.protocol() != IpNumber::TCP || ip.is_fragmenting_payload() {
+        return None;
+    }
+    let segment = packet.get(ip.slice().len()..usize::from(ip.total_len()))?;
+    let tcp = TcpSlice::from_slice(segment).ok()?;
+    let octets = u32::try_from(tcp.payload().len()).ok()? + u32::from(tcp.syn()) + u32::from(tcp.fin());
+    Some(tcp.sequence_number().wrapping_add(octets))
 }
 
 #[cfg(test)]

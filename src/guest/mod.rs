@@ -79,6 +79,13 @@ pub enum Effect {
         /// Through whom.
         node: NodeId,
     },
+    /// The other end of a flow has all that was sent to it before this TCP sequence number.
+    Acknowledged {
+        /// Which flow.
+        flow: u64,
+        /// Of the next octet it waits for.
+        number: u32,
+    },
     /// Who may emit from here on.
     Membership {
         /// The nodes, ascending.
@@ -322,9 +329,10 @@ impl Guest {
             Payload::Frame(bytes) => match &mut self.network {
                 Network::Nat(nat) => {
                     let done = nat.inbound(bytes, nat::NodeId(origin.0), now);
-                    outcome
-                        .effects
-                        .extend(done.moved.map(|flow| Effect::Moved { flow, node: origin }));
+                    let acknowledged = done.acknowledged;
+                    let acknowledged = acknowledged.map(|(flow, number)| Effect::Acknowledged { flow, number });
+                    let moved = done.moved.map(|flow| Effect::Moved { flow, node: origin });
+                    outcome.effects.extend(acknowledged.into_iter().chain(moved));
                     done.world
                         .into_iter()
                         .for_each(|packet| outcome.emit(packet.into(), now));
@@ -355,7 +363,7 @@ impl Guest {
     fn note_outputs(&mut self, effects: &[Effect], serial: &[machine::SerialOut]) {
         let emitted = effects.iter().filter_map(|effect| match effect {
             Effect::Emit(output) => Some((u64::MAX, &output.bytes)),
-            Effect::Moved { .. } | Effect::Membership { .. } => None,
+            Effect::Moved { .. } | Effect::Acknowledged { .. } | Effect::Membership { .. } => None,
         });
         let printed = serial.iter().map(|out| (u64::from(out.port), &out.bytes));
         for (port, bytes) in emitted.chain(printed) {

@@ -171,7 +171,7 @@ impl<W: Write> Witness for Capture<W> {
     fn outside(&mut self, entry: &Entry, _: AgreedTime, outcome: &Outcome) -> Result<(), ReplayError> {
         let emitted = outcome.effects.iter().filter_map(|effect| match effect {
             Effect::Emit(output) => Some(output),
-            Effect::Moved { .. } | Effect::Membership { .. } => None,
+            Effect::Moved { .. } | Effect::Acknowledged { .. } | Effect::Membership { .. } => None,
         });
         for (output, at) in emitted.zip(&outcome.emitted_at) {
             let comment = match output.owner {

@@ -143,6 +143,6 @@ pub fn record(guest: &mut Guest, genesis: Entry, see: &mut dyn FnMut(&Guest, &Ou
 pub fn emitted(effects: &[Effect]) -> impl Iterator<Item = Vec<u8>> + '_ {
     effects.iter().filter_map(|effect| match effect {
         Effect::Emit(output) => Some(output.bytes.clone()),
-        Effect::Moved { .. } | Effect::Membership { .. } => None,
+        Effect::Moved { .. } | Effect::Acknowledged { .. } | Effect::Membership { .. } => None,
     })
 }

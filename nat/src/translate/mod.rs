@@ -49,13 +49,9 @@ impl Nat {
     pub fn inbound(&mut self, packet: &[u8], origin: NodeId, now: AgreedTime) -> Translated {
         self.advance(now);
         match self.translate_inbound(packet, origin) {
-            Ok((frame, moved)) => {
+            Ok(translated) => {
                 self.counters.to_guest += 1;
-                Translated {
-                    guest: vec![frame],
-                    moved,
-                    ..Translated::default()
-                }
+                translated
             }
             Err(reason) => {
                 self.counters.dropped_inbound.count(reason);
@@ -110,8 +106,7 @@ impl Nat {
         self.table.visitors().generation()
     }
 
-    /// The frame for the guest, and the flow if it has a new owner.
-    fn translate_inbound(&mut self, packet: &[u8], origin: NodeId) -> Result<(Vec<u8>, Option<u64>), DropReason> {
+    fn translate_inbound(&mut self, packet: &[u8], origin: NodeId) -> Result<Translated, DropReason> {
         let datagram = Datagram::parse(packet)?;
         self.settings.check_arrival(&datagram)?;
         let mut frame = Vec::with_capacity(ethernet::HEADER_BYTES + datagram.len);
@@ -121,7 +116,7 @@ impl Nat {
         frame.extend_from_slice(&ethernet::TYPE_IPV4.to_be_bytes());
         frame.extend_from_slice(&packet[..datagram.len]);
         let copy = &mut frame[ethernet::HEADER_BYTES..];
-        let mut moved = None;
+        let mut translated = Translated::default();
         if let Payload::Error(quoted) = &datagram.payload {
             self.error_to_guest(copy, &datagram, quoted)?;
         } else {
@@ -130,12 +125,17 @@ impl Nat {
             let name = flow.guest.tuple_toward_guest();
             let progress = progress_after(flow, Side::World, &datagram.payload);
             let id = flow.id;
-            moved = (flow.owner != Some(origin)).then_some(id);
+            translated.moved = (flow.owner != Some(origin)).then_some(id);
+            translated.acknowledged = match &datagram.payload {
+                Payload::Tcp(segment) if segment.ack => Some((id, segment.acknowledgment)),
+                _ => None,
+            };
             self.table.touch(id, progress, Some(origin), self.now);
             rewrite::replace(copy, &datagram, &tuple, &name);
         }
         rewrite::decrement_ttl(copy);
-        Ok((frame, moved))
+        translated.guest.push(frame);
+        Ok(translated)
     }
 
     fn flow_from_world(&mut self, datagram: &Datagram, name: &Ends, origin: NodeId) -> Result<&Flow, DropReason> {

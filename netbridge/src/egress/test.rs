@@ -1,5 +1,6 @@
 //! Who emits, in every combination; what is repeated, and that it stays bounded.
 
+use etherparse::PacketBuilder;
 use proptest::prelude::*;
 
 use super::*;
@@ -95,6 +96,57 @@ fn a_lost_node_leaves_what_it_was_to_emit() {
     assert_eq!(recent.held(), (0, 0));
 }
 
+/// An IPv4 packet with a TCP segment of `octets` octets.
+fn segment(sequence: u32, octets: usize, fin: bool) -> Vec<u8> {
+    let mut builder = PacketBuilder::ipv4([10, 0, 0, 1], [10, 0, 0, 2], 64)
+        .tcp(80, 4000, sequence, 1000)
+        .ack(1);
+    if fin {
+        builder = builder.fin();
+    }
+    let mut packet = Vec::new();
+    builder.write(&mut packet, &vec![7; octets]).unwrap();
+    packet
+}
+
+#[test]
+fn what_arrived_is_not_repeated() {
+    let mut recent = Recent::new(RecentLimits::default());
+    let start = u32::MAX - 150; // wraps in the second one
+    let sent = [
+        segment(start, 100, false),
+        segment(start.wrapping_add(100), 100, false),
+        segment(start.wrapping_add(200), 0, false),
+        segment(start.wrapping_add(200), 100, true),
+    ];
+    sent.iter().for_each(|bytes| recent.push(1, 4, true, bytes, 0));
+    recent.push(2, 4, true, &sent[0], 0);
+    recent.push(3, 4, true, b"not a segment", 0);
+    recent.push(3, 4, true, &sent[0], 0);
+    let held = |recent: &Recent| recent.held().0;
+    recent.acknowledge(1, start);
+    recent.acknowledge(1, start.wrapping_sub(1000));
+    recent.acknowledge(1, start.wrapping_add(99));
+    assert_eq!(held(&recent), 7, "nothing has arrived whole");
+    recent.acknowledge(1, start.wrapping_add(199));
+    assert_eq!(held(&recent), 6);
+    recent.acknowledge(1, start.wrapping_add(200));
+    assert_eq!(
+        held(&recent),
+        4,
+        "the second, and an acknowledgement that a newer one repeats"
+    );
+    recent.acknowledge(1, start.wrapping_add(301));
+    assert_eq!(held(&recent), 4, "the newest stays");
+    recent.acknowledge(3, start.wrapping_add(301));
+    recent.acknowledge(9, 0);
+    assert_eq!(held(&recent), 4, "nobody knows what that was");
+    recent.push(1, 4, true, &segment(start.wrapping_add(301), 0, false), 0);
+    recent.acknowledge(1, start.wrapping_add(301));
+    assert_eq!(recent.inherit_flow(1, 0), [segment(start.wrapping_add(301), 0, false)]);
+    assert_eq!(recent.inherit_flow(2, 0), [sent[0].clone()]);
+}
+
 proptest! {
     #[test]
     fn recent_stays_within_its_limits(
@@ -108,6 +160,11 @@ proptest! {
             match action {
                 0 => prop_assert!(recent.inherit_flow(flow, now_ns).len() <= limits.frames_max),
                 1 => prop_assert!(recent.inherit_emitter(emitter, now_ns).len() <= limits.frames_max),
+                2 => {
+                    recent.acknowledge(flow, now_ns as u32);
+                    recent.expire(now_ns);
+                }
+                3..6 => recent.push(flow, emitter, true, &segment(now_ns as u32, length % 20, false), now_ns),
                 _ => recent.push(flow, emitter, true, &vec![0; length], now_ns),
             }
             let (frames, bytes) = recent.held();

@@ -49,20 +49,19 @@ impl Courtesy {
         // To yield needs no permission, to stop it does (CAP_SYS_NICE): the same one, however the thread yields.
         let start = getpriority_process(None).ok();
         let start = start.filter(|start| set_nice(start.saturating_add(NICER)) && set_nice(*start));
-        start.map(set_yielding);
         Courtesy {
             start,
-            yields: true,
+            yields: start.is_none_or(set_yielding),
             sent: 0,
             sent_at: now,
             idle_at: now,
         }
     }
 
-    /// Whether other threads go first.
+    /// Whether other threads go first as long as nobody waits for this one.
     #[must_use]
     pub fn yields(&self) -> bool {
-        self.yields
+        self.start.is_some() && self.yields
     }
 
     /// The thread has nothing to do.
@@ -132,6 +131,7 @@ mod tests {
                 }
             };
             assert!(yields(), "nobody waits yet");
+            assert_eq!(courtesy.yields(), may_change, "what is for good has a speed");
             courtesy.note(1, false, now);
             assert_eq!(yields(), !may_change, "without permission it stays as it is");
             courtesy.note(1, false, now + SILENT_AFTER / 2);

@@ -1,7 +1,8 @@
 //! Everything that is replicated, and nothing else: the machine, the translation, and what is on its way between them.
 //!
 //! [`Guest::apply`] is a pure function of the state and one entry: no clock, no I/O. What is to be done about an entry
-//! comes back as [`Effect`]s, in order, each as soon as it is certain; the executor does it. That makes the whole of it testable by replaying a log.
+//! comes back as [`Effect`]s, in order, each as soon as it is certain; the executor does it. That makes the whole of it
+//! testable by replaying a log.
 //!
 //! Invariants: `applied` and `chain` are those of the last entry applied; `gateway` frames enter with the next entry.
 

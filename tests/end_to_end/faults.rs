@@ -89,6 +89,31 @@ fn sequencer_killed_on_postgres() {
     sequencer_killed(StoreKind::Postgres, LARGE);
 }
 
+/// What the survivors repeat of a conversation is what the client did not acknowledge, not all they remember of it.
+#[test]
+fn what_the_client_has_is_not_repeated() {
+    let Some(mut lab) = Lab::start(&Setup::on(StoreKind::Sqlite)) else {
+        return;
+    };
+    let victim = lab.follower(None);
+    lab.prefer(victim);
+    let conversation = lab.converse();
+    // a message every 5 ms; what is older than a second nobody would repeat
+    std::thread::sleep(Duration::from_secs(2));
+    lab.cluster.kill(victim);
+    std::thread::sleep(Duration::from_secs(1));
+    let transcript = conversation.finish();
+    assert_eq!((transcript.broken.as_deref(), transcript.bytes_lost()), (None, 0));
+    for survivor in lab.cluster.running() {
+        let repeated = lab.cluster.status(survivor).unwrap().edge.repeated;
+        assert!(
+            (1..60).contains(&repeated),
+            "node{survivor} repeated {repeated} segments"
+        );
+    }
+    lab.assert_digests_equal();
+}
+
 /// The node that takes the traffic in is a follower, and dies.
 fn follower_killed(store: StoreKind, bytes: usize) {
     let Some(mut lab) = Lab::start(&Setup::on(store)) else {

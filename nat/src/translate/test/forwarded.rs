@@ -219,3 +219,24 @@ fn a_packet_through_another_node_says_that_the_flow_moved() {
     let mut moved = |node| nat.inbound(&packet, NodeId(node), seconds(1)).moved.is_some();
     assert_eq!([1, 1, 2, 2, 1].map(&mut moved), [false, false, true, false, true]);
 }
+
+#[test]
+fn a_segment_from_the_world_says_what_arrived_there() {
+    let mut nat = nat();
+    let mut acknowledged = |packet: &[u8]| nat.inbound(packet, NODE, seconds(1)).acknowledged;
+    let (client, service) = ((CLIENT, 40_000), (SHARED, 80));
+    assert_eq!(acknowledged(&tcp(client, service, "S", 7, 0, &[])), None);
+    let first = acknowledged(&tcp(client, service, "A", 8, 1000, b"data"));
+    let second = acknowledged(&tcp(client, service, "A", 12, 2000, &[]));
+    let (Some((flow, 1000)), Some((same, 2000))) = (first, second) else {
+        panic!("{first:?} {second:?}")
+    };
+    assert_eq!(flow, same);
+    let answer = outbound(&mut nat, &tcp((GUEST, 80), client, "A", 1000, 12, b"more"), seconds(1)).unwrap();
+    assert_eq!(answer.flow, flow);
+    assert_eq!(
+        nat.inbound(&udp(client, (SHARED, 53), b"?"), NODE, seconds(1))
+            .acknowledged,
+        None
+    );
+}

@@ -138,12 +138,6 @@ impl Egress {
         }
     }
 
-    /// Outputs that this node sent until now.
-    #[must_use]
-    pub fn emitted(&self) -> u64 {
-        self.sent.emitted.load(Ordering::Relaxed)
-    }
-
     /// An entry begins, which this node learned of at `received`.
     pub fn begin(&mut self, received: u64) {
         self.received = received;

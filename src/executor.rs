@@ -7,15 +7,15 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
-use std::thread::JoinHandle;
 use std::time::Instant;
 
 use machine::state::parts::Mark;
 use tokio::sync::oneshot;
 
 use crate::checkpoint::{Capture, Record};
+use crate::clock::mono_ns;
 use crate::config::Release;
-use crate::courtesy::Courtesy;
+use crate::courtesy::{Duty, Polite, Yields};
 use crate::egress::{Egress, Output};
 use crate::guest::{Effect, Guest, Outcome, StateDigest};
 use crate::log::{AgreedTime, Entry, Index, NodeId, Payload};
@@ -104,7 +104,9 @@ pub struct Report {
 /// The handle the node keeps.
 pub struct Executor {
     commands: Option<SyncSender<Command>>,
-    thread: Option<JoinHandle<()>>,
+    thread: Option<Polite>,
+    /// Entries that were handed over and not reported, and when the node learned of them.
+    under_way: VecDeque<(Index, u64)>,
 }
 
 /// The executor's thread ended by itself.
@@ -141,12 +143,15 @@ impl Executor {
             held: (release == Release::Vote).then(Held::default),
             own: Own::default(),
         };
+        let yields = Yields::default();
+        let seen = yields.clone();
         let thread = std::thread::Builder::new().name("executor".into()).spawn(move || {
-            work.run(&queue, &report);
+            work.run(&queue, &seen, &report);
         })?;
         Ok(Executor {
             commands: Some(commands),
-            thread: Some(thread),
+            thread: Some(Polite::new(thread, yields, mono_ns())),
+            under_way: VecDeque::new(),
         })
     }
 
@@ -154,12 +159,37 @@ impl Executor {
     ///
     /// # Errors
     /// The thread is gone: it panicked on a broken invariant. The node must stop.
-    pub fn command(&self, command: Command) -> Result<(), ExecutorGone> {
+    pub fn command(&mut self, command: Command) -> Result<(), ExecutorGone> {
+        match &command {
+            Command::Apply { entry, received } => self.under_way.push_back((entry.index, *received)),
+            Command::Evidence { .. } | Command::Digest { .. } => self.hurry(),
+        }
         self.commands
             .as_ref()
             .ok_or(ExecutorGone)?
             .send(command)
             .map_err(|_| ExecutorGone)
+    }
+
+    /// The entry at `index` was reported.
+    pub fn reported(&mut self, index: Index) {
+        while self.under_way.pop_front_if(|(under_way, _)| *under_way <= index).is_some() {}
+    }
+
+    /// Decide whether other threads go before the executor's, by what this node is there for: it has sent so many outputs, and
+    /// its sequencer `leads` or not. To be called often: a thread that gets nothing is raised here.
+    pub fn look(&mut self, sent: u64, leads: bool) {
+        let oldest = self.under_way.front().map(|(_, received)| *received);
+        if let Some(thread) = &mut self.thread {
+            thread.look(Duty { sent, leads, oldest }, mono_ns());
+        }
+    }
+
+    /// Somebody may wait for what it does now.
+    pub fn hurry(&mut self) {
+        if let Some(thread) = &mut self.thread {
+            thread.hurry(mono_ns());
+        }
     }
 }
 
@@ -167,7 +197,7 @@ impl Drop for Executor {
     fn drop(&mut self) {
         self.commands = None; // the thread ends when the last sender is gone
         if let Some(thread) = self.thread.take() {
-            let _ = thread.join(); // a panic was reported by the panic hook already
+            thread.join();
         }
     }
 }
@@ -235,20 +265,11 @@ struct Work {
 }
 
 impl Work {
-    fn run(&mut self, queue: &Receiver<Command>, report: &impl Fn(Report)) {
-        let mut courtesy = Courtesy::new(Instant::now());
-        let next = |courtesy: &mut Courtesy| {
-            queue.try_recv().or_else(|_| {
-                courtesy.idle(Instant::now());
-                queue.recv()
-            })
-        };
-        while let Ok(command) = next(&mut courtesy) {
+    fn run(&mut self, queue: &Receiver<Command>, yields: &Yields, report: &impl Fn(Report)) {
+        while let Ok(command) = queue.recv() {
             match command {
                 Command::Apply { entry, received } => {
-                    report(self.apply(&entry, received, courtesy.yields()));
-                    let leads = self.guest.roll().leader() == Some(self.me);
-                    courtesy.note(self.egress.emitted(), leads, Instant::now());
+                    report(self.apply(&entry, received, yields));
                     self.answer_digests();
                 }
                 Command::Evidence { reply } => {
@@ -261,8 +282,8 @@ impl Work {
         }
     }
 
-    fn apply(&mut self, entry: &Entry, received: u64, yielded: bool) -> Report {
-        let start = Instant::now();
+    fn apply(&mut self, entry: &Entry, received: u64, yields: &Yields) -> Report {
+        let (start, yielded) = (Instant::now(), yields.now());
         let Work {
             guest, egress, held, ..
         } = self;
@@ -275,6 +296,7 @@ impl Work {
             (Effect::Membership { ready, leader }, _) => egress.membership(ready, *leader),
         });
         let ran_ns = u64::try_from(start.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let yielded = yielded || yields.now();
         self.record(entry, &outcome);
         // What waits for a majority is voted on.
         let waits = self

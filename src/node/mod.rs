@@ -22,6 +22,7 @@ mod statistics;
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -40,13 +41,13 @@ use crate::guest::StateDigest;
 use crate::health::Heartbeats;
 use crate::log::{Index, Log, LogError, NodeId, Payload, Row};
 use crate::peers::{PeerEvent, PeersHandle};
-use crate::replica::{Action, Event, LogReply, LogRequest, Readiness, Replica, Votes};
+use crate::replica::{Action, Event, LogReply, LogRequest, Readiness, Replica, Role, Votes};
 
 pub use hook::check_hooks;
 pub use start::{NodeError, run};
 
-/// How often the uplinks are looked at.
-const LINKS_EVERY: Duration = Duration::from_millis(10);
+/// How often the uplinks and the executor are looked at.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
 /// Frames taken from the TAP before anything else is looked at again.
 const FRAMES_AT_ONCE: usize = 64;
 
@@ -108,8 +109,8 @@ impl<L: Log + Store + Heartbeats> Node<L> {
     /// Run until `shutdown`, or until an invariant breaks.
     async fn run(&mut self, shutdown: impl Future<Output = ()>) -> Result<(), Stop> {
         tokio::pin!(shutdown);
-        let mut links = interval(LINKS_EVERY);
-        links.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        let mut looks = interval(LOOK_EVERY);
+        looks.set_missed_tick_behavior(MissedTickBehavior::Delay);
         self.handle(Event::Tick)?;
         loop {
             let wake = self.replica.deadline().map_or(Duration::from_secs(1), |deadline| {
@@ -125,7 +126,7 @@ impl<L: Log + Store + Heartbeats> Node<L> {
                 Some(uploaded) = self.uploads.recv() => self.uploaded(uploaded)?,
                 happened = self.health.next() => self.health(happened)?,
                 result = self.edge.readable() => self.frames(result)?,
-                _ = links.tick() => self.look_at_links()?,
+                _ = looks.tick() => self.look_around()?,
                 () = sleep_until(Instant::now() + wake) => self.handle(Event::Tick)?,
             }
         }
@@ -165,7 +166,10 @@ impl<L: Log + Store + Heartbeats> Node<L> {
             Action::Refused(_) => self.statistics.refused += 1,
             Action::Acknowledged(..) => self.statistics.acknowledged += 1,
             Action::Readiness(readiness) => self.readiness(readiness),
-            Action::Role(role) => info!(?role, "role"),
+            Action::Role(role) => {
+                info!(?role, "role");
+                self.look_at_executor();
+            }
             Action::Evicted(index) => return Err(Stop::Evicted(index)),
             Action::PeerEvicted(node, index) => self.peer_evicted(node, index),
             Action::Fatal(why) => return Err(Stop::Fatal(why)),
@@ -208,6 +212,8 @@ impl<L: Log + Store + Heartbeats> Node<L> {
     }
 
     fn applied(&mut self, report: Report) -> Result<(), Stop> {
+        self.executor.reported(report.applied.index);
+        self.look_at_executor();
         self.statistics.applied(&report);
         if let Some(index) = report.differs {
             return Err(Stop::Evicted(index));
@@ -259,17 +265,19 @@ impl<L: Log + Store + Heartbeats> Node<L> {
     }
 
     fn peer(&mut self, event: PeerEvent) -> Result<(), Stop> {
-        self.handle(match event {
+        let event = match event {
             PeerEvent::Up(node) => {
                 info!(node = node.0, "peer link up");
                 Event::PeerUp(node)
             }
             PeerEvent::Down(node) => {
                 warn!(node = node.0, "peer link down");
+                self.executor.hurry(); // its connections may come here
                 Event::PeerDown(node)
             }
             PeerEvent::Message(node, message) => Event::Peer(node, message),
-        })
+        };
+        self.handle(event)
     }
 
     fn frames(&mut self, readable: std::io::Result<()>) -> Result<(), Stop> {
@@ -285,9 +293,16 @@ impl<L: Log + Store + Heartbeats> Node<L> {
         Ok(())
     }
 
-    fn look_at_links(&mut self) -> Result<(), Stop> {
+    fn look_around(&mut self) -> Result<(), Stop> {
+        self.look_at_executor();
         let fit = self.edge.links_up();
         self.set_edge_fit(fit)
+    }
+
+    /// The executor goes first when somebody waits for it, and when it does not get on.
+    fn look_at_executor(&mut self) {
+        let leads = matches!(self.replica.role(), Role::Sequencer(_));
+        self.executor.look(self.sent.emitted.load(Ordering::Relaxed), leads);
     }
 
     fn set_edge_fit(&mut self, fit: bool) -> Result<(), Stop> {

@@ -112,7 +112,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
     drop(stop);
     if let Err(Stop::Evicted(index)) = result {
         node.readiness(Readiness::Evicted); // silent, and no carrier, however it was found
-        leave_evidence(&config, &node, index).await;
+        leave_evidence(&config, &mut node, index).await;
     }
     match result {
         Ok(()) => Ok(()),
@@ -124,7 +124,7 @@ pub async fn run(config: Config, shutdown: impl Future<Output = ()>) -> Result<(
 }
 
 /// An evicted node's state, for `quorate digest diff`. Whatever goes wrong here, the node ends as it would have.
-async fn leave_evidence(config: &Config, node: &Node<AnyLog>, index: Index) {
+async fn leave_evidence(config: &Config, node: &mut Node<AnyLog>, index: Index) {
     let (reply, answer) = oneshot::channel();
     if node.executor.command(Command::Evidence { reply }).is_err() {
         return;

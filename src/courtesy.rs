@@ -150,7 +150,7 @@ mod tests {
     /// A thread that yields until its sender is dropped.
     fn polite(now: u64) -> (Polite, std::sync::mpsc::Sender<()>) {
         let (end, ended) = channel();
-        let thread = std::thread::spawn(move || drop(ended.recv()));
+        let thread = std::thread::spawn(move || assert!(ended.recv().is_err(), "nobody sends"));
         (Polite::new(thread, Yields::default(), now), end)
     }
 

@@ -108,8 +108,13 @@ pub fn measure(figures: &mut Figures) {
 }
 
 pub fn search(host: Ipv4Addr) -> Client {
-    let (host, debian) = (host.to_string(), debian());
-    let arguments = [host.as_str(), "389", &debian.directory().suffix];
+    search_at_most(f64::INFINITY, host)
+}
+
+/// A client that searches, so many times a second if the answers come fast enough.
+pub fn search_at_most(per_s: f64, host: Ipv4Addr) -> Client {
+    let (host, per_s, debian) = (host.to_string(), per_s.to_string(), debian());
+    let arguments = [host.as_str(), "389", &debian.directory().suffix, &per_s];
     Client::start(&python(), SEARCH, &arguments).expect("the client starts")
 }
 

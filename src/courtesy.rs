@@ -176,11 +176,12 @@ mod tests {
         expect("it leads", SILENT_AFTER, 1, true, None, false);
         expect("it follows again", SILENT_AFTER, 1, false, None, true);
         let given = 2 * SILENT_AFTER;
+        let late = given + LATE_AFTER;
         expect("it is given work", given, 1, false, Some(given), true);
-        expect("it does not get on", given + LATE_AFTER, 1, false, Some(given), false);
-        expect("it gets on", given + LATE_AFTER, 1, false, Some(given + LATE_AFTER), false);
-        expect("it has caught up", given + LATE_AFTER, 1, false, None, true);
-        assert_eq!(getpriority_process(None).unwrap(), own, "the calling thread's is what it was");
+        expect("it does not get on", late, 1, false, Some(given), false);
+        expect("it gets on", late, 1, false, Some(late), false);
+        expect("it has caught up", late, 1, false, None, true);
+        assert_eq!(getpriority_process(None).unwrap(), own, "the caller's is what it was");
         drop(end);
         polite.join();
     }

@@ -173,7 +173,8 @@ impl Executor {
 
     /// The entry at `index` was reported.
     pub fn reported(&mut self, index: Index) {
-        while self.under_way.pop_front_if(|(under_way, _)| *under_way <= index).is_some() {}
+        let reported = self.under_way.partition_point(|(under_way, _)| *under_way <= index);
+        self.under_way.drain(..reported);
     }
 
     /// Decide whether other threads go before the executor's, by what this node is there for: it has sent so many outputs, and

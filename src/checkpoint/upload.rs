@@ -60,7 +60,7 @@ pub struct Target {
 
 enum Job {
     Store(Box<Capture>),
-    Agree(Index),
+    Agree(Index, Vec<Index>),
 }
 
 /// The thread's handle.
@@ -102,9 +102,9 @@ impl Uploader {
     }
 
     /// The log says that more than half agree with the checkpoint at `index`. If the thread is busy, the next one's
-    /// beginning says it instead.
-    pub fn agree(&self, index: Index) {
-        self.try_send(Job::Agree(index));
+    /// beginning says it instead. `evicted`: see [`Retention::oldest`].
+    pub fn agree(&self, index: Index, evicted: Vec<Index>) {
+        self.try_send(Job::Agree(index, evicted));
     }
 
     fn try_send(&self, job: Job) -> bool {
@@ -129,7 +129,7 @@ async fn work(target: &Target, mut queue: mpsc::Receiver<Job>, report: &impl Fn(
         match opened(target, &mut store).await {
             Ok(store) => match job {
                 Job::Store(capture) => report(store_logged(store, target.me, &capture).await),
-                Job::Agree(index) => agree(store, target, index, &mut retired).await,
+                Job::Agree(index, evicted) => agree(store, target, index, &evicted, &mut retired).await,
             },
             Err(error) => {
                 warn!(%error, "no checkpoint: the database cannot be opened");
@@ -234,32 +234,33 @@ pub async fn store_at_pace<R: Future<Output = ()>>(
 }
 
 /// More than half agree with the checkpoint at `index`: it counts, and older ones can go.
-async fn agree(store: &AnyLog, target: &Target, index: Index, retired: &mut Instant) {
+async fn agree(store: &AnyLog, target: &Target, index: Index, evicted: &[Index], retired: &mut Instant) {
     let done = async {
         store.raise(index, AGREED).await?;
         if retired.elapsed() < RETIRE_EVERY {
             return Ok(());
         }
         *retired = Instant::now();
-        retire(store, target.retention, tokio::time::sleep).await
+        retire(store, target.retention, evicted, tokio::time::sleep).await
     };
     if let Err(error) = done.await {
         warn!(%error, "old checkpoints and entries stay for now");
     }
 }
 
-/// Remove what no checkpoint that is kept needs; `rest` waits for as long as it is told.
+/// Remove what no checkpoint that is kept needs; `evicted`: see [`Retention::oldest`]; `rest` waits for as long as it is told.
 ///
 /// # Errors
 /// The database.
 pub async fn retire<R: Future<Output = ()>>(
     store: &impl Store,
     retention: Retention,
+    evicted: &[Index],
     rest: impl Fn(Duration) -> R,
 ) -> Result<(), LogError> {
     let agreed = store.agreed().await?;
     let ages: Vec<_> = agreed.iter().map(|header| (header.index, header.at_ns)).collect();
-    let Some(oldest) = retention.oldest(&ages) else {
+    let Some(oldest) = retention.oldest(&ages, evicted) else {
         return Ok(());
     };
     while store.retire(oldest).await? {

@@ -44,6 +44,7 @@
 //! every_s = 10                      # so often, in seconds of agreed time; 0: never                 default: 10
 //! keep = 6                          # at least so many are kept,                                    default: 6
 //! keep_s = 3600                     # and all that are younger than this, with the log from there on; default: 3600
+//!                                   # after an eviction, what `digest diff` needs for up to an hour
 //! ```
 
 use std::collections::BTreeSet;

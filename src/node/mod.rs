@@ -229,7 +229,7 @@ impl<L: Log + Store + Heartbeats> Node<L> {
             }
         }
         if let (Some(index), Some(uploader)) = (report.agreed, &self.uploader) {
-            uploader.agree(index);
+            uploader.agree(index, self.replica.roll().evicted().values().copied().collect());
         }
         self.handle(Event::Applied(report.applied))?;
         self.note_checkpoint();

@@ -11,9 +11,6 @@ use crate::lab::{Lab, PATIENCE, Setup, StoreKind};
 /// Exit code of a node whose state differs.
 const DIVERGENCE: i32 = 70;
 
-/// A checkpoint a second, and the last minute of the log: what the evidence is compared with must be there still.
-const A_MINUTE: &str = "\n[checkpoint]\nevery_s = 1\nkeep = 60\nkeep_s = 0\n";
-
 /// Waits until node `victim` has stopped by itself; how, and after which time.
 fn wait_for_end(lab: &mut Lab, victim: usize) -> (Option<i32>, Duration) {
     let start = Instant::now();
@@ -27,11 +24,9 @@ fn wait_for_end(lab: &mut Lab, victim: usize) -> (Option<i32>, Duration) {
 }
 
 fn flipped_memory_is_found(choose: impl Fn(&Lab) -> usize) {
-    let setup = Setup {
-        cluster_extra: A_MINUTE,
-        ..debian_stored_often()
+    let Some(mut lab) = Lab::start(&debian_stored_often()) else {
+        return;
     };
-    let Some(mut lab) = Lab::start(&setup) else { return };
     let client = directory_client();
     goes_on(&lab, &client, 20);
     wait_for_checkpoints(&lab, 1);

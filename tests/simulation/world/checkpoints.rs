@@ -25,8 +25,9 @@ const JOBS_MAX: usize = 2;
 /// What an uploader has to do.
 pub enum Job {
     Store(Box<Capture>),
-    /// The log counts it as stored: write that down, and perhaps remove what is old.
-    Agree(Index, bool),
+    /// The log counts it as stored: write that down, and perhaps remove what is old, but not what shows how the states at
+    /// these entries were wrong.
+    Agree(Index, Option<Vec<Index>>),
 }
 
 /// How a job ended.
@@ -84,7 +85,8 @@ impl Uploader {
                     self.marks.retain(|mark| mark >= index);
                     let captured = guest.roll().captured().filter(|captured| captured.index == *index);
                     if captured.is_some_and(|captured| captured.uploader == me) {
-                        jobs.push(Job::Agree(*index, retires));
+                        let evicted = || guest.roll().evicted().values().copied().collect();
+                        jobs.push(Job::Agree(*index, retires.then(evicted)));
                     }
                 }
                 _ => {}
@@ -288,9 +290,9 @@ fn begin(job: Job, store: GatedStore, me: NodeId, retention: Retention) -> Pin<B
         }),
         Job::Agree(index, retires) => Box::pin(async move {
             let raised = store.raise(index, AGREED).await;
-            if raised.is_ok() && retires {
+            if let (Ok(_), Some(evicted)) = (raised, retires) {
                 // What could not be removed is removed the next time.
-                let _ = upload::retire(&store, retention, |_| ready(())).await;
+                let _ = upload::retire(&store, retention, &evicted, |_| ready(())).await;
             }
             Done::Agreed
         }),

@@ -16,7 +16,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 
 use rustix::process::{getpriority_process, nice, setpriority_process};
-use rustix::thread::{CapabilitySet, capabilities};
 use thread_priority::{
     NormalThreadSchedulePolicy as Policy, ThreadPriority, ThreadSchedulePolicy, set_thread_priority_and_policy,
     thread_schedule_policy_param,
@@ -24,6 +23,8 @@ use thread_priority::{
 
 /// By how much a thread that works in the background for good is nicer than the others.
 const NICER: i32 = 10;
+/// What only who may raise priorities can be (setpriority(2)); the library asks for it, too.
+const LEAST_NICE: i32 = -20;
 /// A node that sent nothing for this long (ns) has nobody who waits for it.
 const SILENT_AFTER: u64 = 1_000_000_000;
 /// A thread that did not get through its work in this time (ns) gets too little: it yields again when nothing is left to do.
@@ -82,10 +83,13 @@ impl Polite {
     /// `thread` yields from now on, if it can be stopped from that again: this needs `CAP_SYS_NICE`. `yields` says so.
     #[must_use]
     pub fn new(thread: JoinHandle<()>, yields: Yields, now: u64) -> Polite {
-        let may = capabilities(None).is_ok_and(|sets| sets.effective.contains(CapabilitySet::SYS_NICE));
+        // Tried, not asked for: in a container the capability may be there and mean nothing, and a thread that cannot be
+        // stopped from yielding starves.
+        let may = getpriority_process(None)
+            .and_then(|own| setpriority_process(None, LEAST_NICE).and_then(|()| setpriority_process(None, own)));
         let policy = thread_schedule_policy_param(thread.as_pthread_t()).map(|(policy, _)| policy);
         let usual = match policy {
-            Ok(ThreadSchedulePolicy::Normal(policy)) if may && policy != Policy::Idle => Some(policy),
+            Ok(ThreadSchedulePolicy::Normal(policy)) if may.is_ok() && policy != Policy::Idle => Some(policy),
             _ => None, // it may not, or whoever started the node chose another scheduler for it
         };
         let mut polite = Polite {
